@@ -1,0 +1,1 @@
+"""Efficient Architecture Search for Keras and TensorFlow, with a Gymnasium environment."""

@@ -1,0 +1,185 @@
+"""Plain convolutional networks as values: the EAS paper's first search space.
+
+A plain network is a chain of blocks. A pooling layer closes each convolutional block; the fully connected layers
+are the last block, and a softmax classifier closes the network.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from typing import Self
+
+from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax
+from eas_tf.errors import InvalidArchitecture
+
+#: A string with more layers is refused before it is read.
+MAX_LAYERS = 500
+
+_NOTATION: dict[str, tuple[type[Layer], str]] = {
+    "C": (Conv, "C(filters,kernel,stride)"),
+    "P": (Pool, "P(size,stride,MAX) or P(size,stride,AVG)"),
+    "FC": (Dense, "FC(units)"),
+    "SM": (Softmax, "SM(classes)"),
+}
+_ARGUMENTS = {
+    Conv: re.compile(r"(\d{1,9}),(\d{1,9}),(\d{1,9})"),
+    Pool: re.compile(r"(\d{1,9}),(\d{1,9}),(MAX|AVG)"),
+    Dense: re.compile(r"(\d{1,9})"),
+    Softmax: re.compile(r"(\d{1,9})"),
+}
+_LAYER = re.compile(r"([A-Za-z]+)\(([^()]*)\)", re.ASCII)
+_SEPARATOR = re.compile(r"\s*,\s*")
+
+
+@dataclass(frozen=True)
+class PlainCNN:
+    """A plain network on images of one size. Equal if and only if the layers and the image size are equal.
+
+    Attributes:
+        layers: From the first convolution to the softmax classifier.
+        input_shape: Height, width and channels of the images.
+    """
+
+    layers: tuple[Layer, ...]
+    input_shape: Shape = (32, 32, 3)
+
+    def __post_init__(self) -> None:
+        _check_order(self.layers)
+        _check_shapes(self.layers, self.input_shape)
+
+    @classmethod
+    def parse(cls, text: str, input_shape: Sequence[int] = (32, 32, 3)) -> Self:
+        """Read the paper's notation: `C(16,3,1), P(2,2,MAX), FC(256), SM(10)`. The inverse of `str`.
+
+        Args:
+            text: Layers separated by commas; white space between them is free.
+            input_shape: Height, width and channels of the images.
+
+        Raises:
+            InvalidArchitecture: Naming the position in `text` and what was expected there.
+        """
+        height, width, channels = input_shape
+        return cls(tuple(_read_layers(text)), (height, width, channels))
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.layers))
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shape that leaves each layer, in the order of `layers`."""
+        return tuple(_output_shapes(self.layers, self.input_shape))
+
+    def shape_before(self, layer: int) -> Shape:
+        """The shape that reaches layer number `layer`, which may be one past the last."""
+        return self.shapes[layer - 1] if layer else self.input_shape
+
+    @cached_property
+    def parameter_counts(self) -> tuple[int, ...]:
+        """The number of trainable weights of each layer, batch norm included."""
+        return tuple(layer.parameter_count(self.shape_before(i)) for i, layer in enumerate(self.layers))
+
+    @property
+    def parameter_count(self) -> int:
+        """The number of trainable weights, exactly as Keras counts them."""
+        return sum(self.parameter_counts)
+
+    @cached_property
+    def blocks(self) -> tuple[range, ...]:
+        """The layers of each block that can be widened, as ranges of indices into `layers`.
+
+        One range a pooling layer, without the pooling layer itself, then the fully connected block (possibly empty),
+        without the classifier.
+        """
+        blocks, start = [], 0
+        for index, layer in enumerate(self.layers):
+            if isinstance(layer, Pool):
+                blocks.append(range(start, index))
+                start = index + 1
+        # Without pooling after the last convolution, flattening is what closes its block.
+        convolutions = sum(isinstance(layer, Conv) for layer in self.layers[start:])
+        if convolutions:
+            blocks.append(range(start, start + convolutions))
+        return (*blocks, range(start + convolutions, len(self.layers) - 1))
+
+
+def width_of(layer: Layer) -> int | None:
+    """The filters or units of a layer; None for a layer without a width that can be chosen."""
+    match layer:
+        case Conv(filters=width) | Dense(units=width):
+            return width
+    return None
+
+
+def _read_layers(text: str) -> Iterator[Layer]:
+    position, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    for _ in range(MAX_LAYERS):
+        layer, position = _read_layer(text, position)
+        yield layer
+        if position >= end:
+            return
+        separator = _SEPARATOR.match(text, position)
+        if separator is None:
+            raise _syntax_error(text, position, "a comma between layers")
+        position = separator.end()
+    raise InvalidArchitecture(f"A layer string may have at most {MAX_LAYERS} layers. Shorten it.")
+
+
+def _read_layer(text: str, position: int) -> tuple[Layer, int]:
+    match = _LAYER.match(text, position)
+    if match is None or match[1] not in _NOTATION:
+        raise _syntax_error(text, position, "a layer: " + ", ".join(form for _, form in _NOTATION.values()))
+    kind, form = _NOTATION[match[1]]
+    arguments = _ARGUMENTS[kind].fullmatch(re.sub(r"\s", "", match[2]))
+    if arguments is None:
+        raise _syntax_error(text, position, form)
+    values = [int(value) if value.isdigit() else value for value in arguments.groups()]
+    try:
+        return kind(*values), match.end()
+    except InvalidArchitecture as error:
+        raise InvalidArchitecture(f"At position {position} of the layer string: {error}") from None
+
+
+def _syntax_error(text: str, position: int, expected: str) -> InvalidArchitecture:
+    received = repr(text[position : position + 20]) if position < len(text) else "the end of the string"
+    return InvalidArchitecture(
+        f"At position {position} of the layer string: expected {expected}. Received: {received}"
+    )
+
+
+def _check_order(layers: Sequence[Layer]) -> None:
+    if not layers or not isinstance(layers[0], Conv):
+        raise InvalidArchitecture("A plain network starts with a convolution, C(filters,kernel,stride).")
+    if not isinstance(layers[-1], Softmax):
+        raise InvalidArchitecture("A plain network ends with its classifier, SM(classes).")
+    kinds = [kind for kind, _ in groupby("cpfs"[(Conv, Pool, Dense, Softmax).index(type(x))] for x in layers)]
+    if not re.fullmatch(r"(cp)*c?f?s", "".join(kinds)) or any(
+        isinstance(a, Pool) and isinstance(b, Pool) for a, b in zip(layers, layers[1:], strict=False)
+    ):
+        raise InvalidArchitecture(
+            "A plain network is convolutions and single pools in turn, then fully connected layers, then one "
+            f"classifier. Received: {', '.join(map(str, layers))}"
+        )
+
+
+def _output_shapes(layers: Sequence[Layer], shape: Shape) -> Iterator[Shape]:
+    for layer in layers:
+        shape = layer.output_shape(shape)
+        yield shape
+
+
+def _check_shapes(layers: Sequence[Layer], input_shape: Shape) -> None:
+    if min(input_shape) < 1:
+        raise InvalidArchitecture(
+            f"Images have a positive height, width and channels. Received: {input_shape}"
+        )
+    before = input_shape
+    for index, (layer, shape) in enumerate(zip(layers, _output_shapes(layers, input_shape), strict=True)):
+        if min(shape) < 1:
+            raise InvalidArchitecture(
+                f"Layer {index}, {layer}, needs a map of at least {getattr(layer, 'size', 1)} pixels a side, but a "
+                f"{before[0]}x{before[1]} map reaches it from {input_shape[0]}x{input_shape[1]} images. Use larger "
+                "images or fewer pools."
+            )
+        before = shape

@@ -1,0 +1,261 @@
+"""Search spaces: which plain networks may be reached, and which transformations are legal from one of them.
+
+Limits on layers and on parameters act through the masks, so that an agent which samples from a mask never leaves
+the space.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TypeAlias
+
+from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Softmax
+from eas_tf.architecture.plain import PlainCNN, width_of
+from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
+
+#: Legal insertions, indexed by block, position and kernel: `[max_blocks][block_length][len(kernels)]`.
+DeepenMask: TypeAlias = tuple[tuple[tuple[bool, ...], ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Rungs, kernels and limits of plain networks.
+
+    A width need not be on a rung: a fully connected layer inserted after 320 features has 320 units. Widening takes
+    it to the next rung above.
+    """
+
+    name: str
+    filters: tuple[int, ...]
+    """Rungs that the width of a convolution climbs, ascending."""
+    units: tuple[int, ...]
+    """Rungs that the width of a fully connected layer climbs, ascending."""
+    start: str
+    """The layer string of the network from which a search starts. Its last average pool covers the whole map."""
+    kernels: tuple[int, ...] = (1, 3, 5)
+    """Kernels of convolutions, odd, ascending."""
+    max_blocks: int = 5
+    """Blocks, the fully connected one included (the paper's code: 5)."""
+    block_length: int = 10
+    """Convolutional or fully connected layers in one block (the paper's code: 10)."""
+    max_layers: int = 50
+    """Layers in all, pools and classifier included (the paper's code: 50)."""
+    max_parameters: int | None = None
+    """Trainable weights, or None for no limit."""
+    _nothing: DeepenMask = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for what, rungs in (("filters", self.filters), ("units", self.units), ("kernels", self.kernels)):
+            if not rungs or rungs[0] < 1 or any(low >= high for low, high in pairwise(rungs)):
+                raise InvalidConfiguration(
+                    f"The {what} of a space must be positive and ascending. Received: {rungs}"
+                )
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise InvalidConfiguration(f"The kernels of a space must be odd. Received: {self.kernels}")
+        limits = (self.max_blocks, self.block_length, self.max_layers, self.max_parameters)
+        if any(limit is not None and limit < 1 for limit in limits):
+            raise InvalidConfiguration(f"The limits of a space must be at least 1. Received: {limits}")
+        nothing = (((False,) * len(self.kernels),) * self.block_length,) * self.max_blocks
+        object.__setattr__(self, "_nothing", nothing)
+
+    def start_network(self, input_shape: Sequence[int], classes: int) -> PlainCNN:
+        """The space's start network for images of this size and this many classes.
+
+        Raises:
+            InvalidArchitecture: If the images are too small for its pools, or it exceeds the space's limits.
+        """
+        classifier = Softmax(classes)
+        layers = (*PlainCNN.parse(self.start, (1024, 1024, 3)).layers[:-1], classifier)
+        last = max(i for i, layer in enumerate(layers) if isinstance(layer, Pool))
+        height, width, channels = input_shape
+        if layers[last].kind == "AVG":
+            trunk = PlainCNN((*layers[:last], classifier), (height, width, channels))
+            side = min(trunk.shape_before(last)[:2])
+            layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
+        start = PlainCNN(layers, (height, width, channels))
+        self.check(start)
+        return start
+
+    def check(self, architecture: PlainCNN) -> None:
+        """Refuse a network outside the space.
+
+        Raises:
+            InvalidArchitecture: Naming the first limit that the network exceeds.
+        """
+        reason = self._outside(architecture)
+        if reason:
+            raise InvalidArchitecture(
+                f"The network is outside the space {self.name!r}: {reason}. Received: {architecture}"
+            )
+
+    def _outside(self, architecture: PlainCNN) -> str | None:
+        for index, layer in enumerate(architecture.layers):
+            if isinstance(layer, Conv) and (layer.kernel not in self.kernels or layer.stride != 1):
+                return f"layer {index}, {layer}, must have stride 1 and a kernel among {self.kernels}"
+            width, rungs = width_of(layer), self._rungs(layer)
+            if width is not None and width > rungs[-1]:
+                return f"layer {index}, {layer}, is wider than the last rung, {rungs[-1]}"
+        if len(architecture.blocks) > self.max_blocks:
+            return f"it has {len(architecture.blocks)} blocks, at most {self.max_blocks} are allowed"
+        if max(map(len, architecture.blocks)) > self.block_length:
+            return f"a block has more than {self.block_length} layers"
+        if len(architecture.layers) > self.max_layers:
+            return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
+        if not self._affords(architecture.parameter_count):
+            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
+        return None
+
+    def _affords(self, parameters: int) -> bool:
+        return self.max_parameters is None or parameters <= self.max_parameters
+
+    def _rungs(self, layer: Layer) -> tuple[int, ...]:
+        return self.units if isinstance(layer, Dense) else self.filters
+
+    def rung(self, layer: Layer) -> int:
+        """The number of rungs that the layer's width has reached: 0 below the first, and for a layer without one."""
+        width = width_of(layer)
+        return 0 if width is None else bisect_right(self._rungs(layer), width)
+
+    def next_width(self, layer: Layer) -> int | None:
+        """The next rung above the layer's width; None on the last rung, and for a layer without a width."""
+        rungs, rung = self._rungs(layer), self.rung(layer)
+        return rungs[rung] if width_of(layer) is not None and rung < len(rungs) else None
+
+    def widen_mask(self, architecture: PlainCNN) -> tuple[bool, ...]:
+        """For each layer whether it may be widened, such that every choice among them is legal.
+
+        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
+        """
+        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
+        if self.max_parameters and not self._affords(self._widened(architecture, possible).parameter_count):
+            costs = {i: self._widened(architecture, [i]).parameter_count for i in possible}
+            affordable: list[int] = []
+            for index in sorted(possible, key=lambda i: (costs[i], i)):
+                if self._affords(self._widened(architecture, [*affordable, index]).parameter_count):
+                    affordable.append(index)
+            possible = affordable
+        return tuple(i in possible for i in range(len(architecture.layers)))
+
+    def widening(self, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
+        """The transformations that take each of these layers to its next rung.
+
+        Raises:
+            IllegalTransformation: If `widen_mask` does not allow one of them.
+        """
+        mask, chosen = self.widen_mask(architecture), tuple(layers)
+        for index in chosen:
+            if not (0 <= index < len(mask) and mask[index]):
+                allowed = [i for i, legal in enumerate(mask) if legal]
+                raise IllegalTransformation(
+                    f"Cannot widen layer {index} of {architecture}: it has no width, is on the last rung, or the "
+                    f"limit of {self.max_parameters} parameters forbids it. The layers {allowed} may be widened."
+                )
+        return tuple(Net2Wider(i, self.next_width(architecture.layers[i]) or 0) for i in chosen)
+
+    def _widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
+        layers = list(architecture.layers)
+        for index in indices:
+            width, layer = self.next_width(layers[index]) or 0, layers[index]
+            layers[index] = replace(layer, filters=width) if isinstance(layer, Conv) else Dense(width)
+        return PlainCNN(tuple(layers), architecture.input_shape)
+
+    def deepen_mask(self, architecture: PlainCNN) -> DeepenMask:
+        """For each block, position and kernel whether a layer may be inserted there.
+
+        In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
+        """
+        if len(architecture.layers) >= self.max_layers:
+            return self._nothing
+        blocks = tuple(
+            tuple(self._kernels(architecture, block, position) for position in range(self.block_length))
+            for block in range(len(architecture.blocks))
+        )
+        return blocks + self._nothing[len(blocks) :]
+
+    def _kernels(self, architecture: PlainCNN, block: int, position: int) -> tuple[bool, ...]:
+        """Which kernels are legal at one place."""
+        length, index = len(architecture.blocks[block]), architecture.blocks[block].start + position
+        if position > length or length == self.block_length or index == 0:
+            return self._nothing[0][0]
+        shape = architecture.shape_before(index)
+        dense = block == len(architecture.blocks) - 1
+        width, rungs = (shape[0] * shape[1] * shape[2], self.units) if dense else (shape[2], self.filters)
+        if width > rungs[-1]:
+            return self._nothing[0][0]
+        layers = [Dense(width)] if dense else [Conv(width, kernel) for kernel in self.kernels]
+        legal = [
+            self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in layers
+        ]
+        return (*legal, *(False,) * (len(self.kernels) - len(legal)))
+
+    def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
+        """The transformation behind one entry of `deepen_mask`.
+
+        Args:
+            architecture: The parent.
+            block: Index into its blocks.
+            position: How many layers of the block come before the new one.
+            kernel: Index into the space's kernels, 0 in the fully connected block.
+
+        Raises:
+            IllegalTransformation: If `deepen_mask` does not allow it.
+        """
+        within = (
+            0 <= block < self.max_blocks
+            and 0 <= position < self.block_length
+            and 0 <= kernel < len(self.kernels)
+        )
+        if not within or not self.deepen_mask(architecture)[block][position][kernel]:
+            raise IllegalTransformation(
+                f"Cannot insert a layer in block {block} at position {position} with kernel number {kernel} into "
+                f"{architecture}: the mask of the space {self.name!r} forbids it."
+            )
+        dense = block == len(architecture.blocks) - 1
+        return Net2Deeper(block, position, None if dense else self.kernels[kernel])
+
+
+_PAPER_FILTERS = (16, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
+_PAPER_UNITS = (64, 128, 256, 384, 512, 640, 768, 896, 1024)
+_TABLE_1 = "C(16,3,1), P(2,2,MAX), C(32,3,1), P(2,2,MAX), C(64,3,1), P(2,2,MAX), C(128,3,1), P(4,4,AVG), FC(256), SM(10)"
+
+#: The named spaces: the paper's two, its code's example, and one for 8x8 digits.
+SPACES: dict[str, SearchSpace] = {
+    space.name: space
+    for space in (
+        SearchSpace(name="paper", filters=_PAPER_FILTERS, units=_PAPER_UNITS, start=_TABLE_1),
+        SearchSpace(
+            name="large",
+            filters=(*_PAPER_FILTERS, 576, 640),
+            units=(*_PAPER_UNITS, 1152, 1280),
+            start=_TABLE_1,
+        ),
+        SearchSpace(
+            name="toy",
+            filters=tuple(range(4, 41, 4)),
+            units=tuple(range(8, 81, 8)),
+            start="C(4,3,1), P(2,2,MAX), C(4,3,1), P(2,2,MAX), C(4,3,1), P(2,2,MAX), C(4,3,1), P(4,4,AVG), FC(8), SM(10)",
+        ),
+        SearchSpace(
+            name="digits",
+            filters=(4, 8, 12, 16, 24, 32, 48, 64),
+            units=(8, 16, 24, 32, 48, 64, 96, 128),
+            start="C(4,3,1), P(2,2,MAX), C(8,3,1), P(4,4,AVG), FC(16), SM(10)",
+            max_blocks=3,
+            block_length=6,
+            max_layers=20,
+        ),
+    )
+}
+
+
+def space_named(name: str) -> SearchSpace:
+    """One of the named spaces.
+
+    Raises:
+        InvalidConfiguration: If there is none of that name.
+    """
+    if name not in SPACES:
+        raise InvalidConfiguration(f"The spaces are {', '.join(SPACES)}. Received: {name!r}")
+    return SPACES[name]
