@@ -143,9 +143,7 @@ def _read_layer(text: str, position: int) -> tuple[Layer, int]:
 
 def _syntax_error(text: str, position: int, expected: str) -> InvalidArchitecture:
     received = repr(text[position : position + 20]) if position < len(text) else "the end of the string"
-    return InvalidArchitecture(
-        f"At position {position} of the layer string: expected {expected}. Received: {received}"
-    )
+    return InvalidArchitecture(f"At position {position} of the layer string: expected {expected}. Received: {received}")
 
 
 def _check_order(layers: Sequence[Layer]) -> None:
@@ -171,9 +169,7 @@ def _output_shapes(layers: Sequence[Layer], shape: Shape) -> Iterator[Shape]:
 
 def _check_shapes(layers: Sequence[Layer], input_shape: Shape) -> None:
     if min(input_shape) < 1:
-        raise InvalidArchitecture(
-            f"Images have a positive height, width and channels. Received: {input_shape}"
-        )
+        raise InvalidArchitecture(f"Images have a positive height, width and channels. Received: {input_shape}")
     before = input_shape
     for index, (layer, shape) in enumerate(zip(layers, _output_shapes(layers, input_shape), strict=True)):
         if min(shape) < 1:

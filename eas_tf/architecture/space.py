@@ -49,9 +49,7 @@ class SearchSpace:
     def __post_init__(self) -> None:
         for what, rungs in (("filters", self.filters), ("units", self.units), ("kernels", self.kernels)):
             if not rungs or rungs[0] < 1 or any(low >= high for low, high in pairwise(rungs)):
-                raise InvalidConfiguration(
-                    f"The {what} of a space must be positive and ascending. Received: {rungs}"
-                )
+                raise InvalidConfiguration(f"The {what} of a space must be positive and ascending. Received: {rungs}")
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InvalidConfiguration(f"The kernels of a space must be odd. Received: {self.kernels}")
         limits = (self.max_blocks, self.block_length, self.max_layers, self.max_parameters)
@@ -185,9 +183,7 @@ class SearchSpace:
         if width > rungs[-1]:
             return self._nothing[0][0]
         layers = [Dense(width)] if dense else [Conv(width, kernel) for kernel in self.kernels]
-        legal = [
-            self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in layers
-        ]
+        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in layers]
         return (*legal, *(False,) * (len(self.kernels) - len(legal)))
 
     def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
@@ -202,11 +198,7 @@ class SearchSpace:
         Raises:
             IllegalTransformation: If `deepen_mask` does not allow it.
         """
-        within = (
-            0 <= block < self.max_blocks
-            and 0 <= position < self.block_length
-            and 0 <= kernel < len(self.kernels)
-        )
+        within = 0 <= block < self.max_blocks and 0 <= position < self.block_length and 0 <= kernel < len(self.kernels)
         if not within or not self.deepen_mask(architecture)[block][position][kernel]:
             raise IllegalTransformation(
                 f"Cannot insert a layer in block {block} at position {position} with kernel number {kernel} into "
@@ -218,7 +210,9 @@ class SearchSpace:
 
 _PAPER_FILTERS = (16, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
 _PAPER_UNITS = (64, 128, 256, 384, 512, 640, 768, 896, 1024)
-_TABLE_1 = "C(16,3,1), P(2,2,MAX), C(32,3,1), P(2,2,MAX), C(64,3,1), P(2,2,MAX), C(128,3,1), P(4,4,AVG), FC(256), SM(10)"
+_TABLE_1 = (
+    "C(16,3,1), P(2,2,MAX), C(32,3,1), P(2,2,MAX), C(64,3,1), P(2,2,MAX), C(128,3,1), P(4,4,AVG), FC(256), SM(10)"
+)
 
 #: The named spaces: the paper's two, its code's example, and one for 8x8 digits.
 SPACES: dict[str, SearchSpace] = {

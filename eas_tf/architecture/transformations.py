@@ -82,9 +82,7 @@ class Net2Deeper:
             raise IllegalTransformation(f"The blocks have the positions {places}. Received: {self}")
         dense = self.block == len(blocks) - 1
         if (self.kernel is None) != dense or (self.kernel is not None and self.kernel % 2 != 1):
-            expected = (
-                "no kernel in the fully connected block" if dense else "an odd kernel for a convolution"
-            )
+            expected = "no kernel in the fully connected block" if dense else "an odd kernel for a convolution"
             raise IllegalTransformation(f"Net2Deeper needs {expected}. Received: {self}")
         index = self.index_in(architecture)
         if index == 0:

@@ -1,0 +1,27 @@
+"""Random crops and flips inside the graph, as the paper's C10+ has them."""
+
+import tensorflow as tf
+
+#: Pixels of padding on each side (paper: 4).
+PADDING = 4
+
+
+def crop_and_flip(images: tf.Tensor, mean: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Pad each image by 4 pixels of the mean colour, crop it at random to its old size, flip half of them.
+
+    The mean colour is what becomes zero when images are normalised: the paper pads normalised images with zeros.
+
+    Args:
+        images: float32 `[n, height, width, channels]`, raw pixels.
+        mean: Mean of each channel, float32 `[channels]`, or one for all.
+        seed: int32 `[2]`; equal seeds give equal crops.
+    """
+    n, height, width = images.shape[0], images.shape[1], images.shape[2]
+    margin = [[0, 0], [PADDING, PADDING], [PADDING, PADDING], [0, 0]]
+    padded = tf.pad(images - mean, margin) + mean
+    corner = tf.random.stateless_uniform([2, n, 1], seed, 0, 2 * PADDING + 1, tf.int32)
+    flip = tf.random.stateless_uniform([n, 1], seed + 1, 0, 2, tf.int32)
+    rows, columns = tf.range(height)[None], tf.range(width)[None]
+    columns = tf.where(flip == 1, width - 1 - columns, columns)
+    cropped = tf.gather(padded, corner[0] + rows, axis=1, batch_dims=1)
+    return tf.gather(cropped, corner[1] + columns, axis=2, batch_dims=1)

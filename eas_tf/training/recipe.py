@@ -1,0 +1,38 @@
+"""How a network is trained: every constant of the EAS paper, section "Experiments and Results"."""
+
+from dataclasses import dataclass
+
+from eas_tf.errors import InvalidConfiguration
+
+#: Initial learning rate of a network that is trained from random weights (the paper's final training).
+RATE_FROM_SCRATCH = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Nesterov SGD with a cosine to zero, and L2. The defaults are the paper's for children."""
+
+    epochs: int = 20
+    """Passes over the training images (paper: 20 for a child)."""
+    batch: int = 64
+    """Images in one step, over all devices together (paper: 64)."""
+    learning_rate: float = 0.02
+    """Initial rate, which falls along a cosine to zero, step by step (paper: 0.02 for a child, 0.1 from scratch)."""
+    momentum: float = 0.9
+    """Nesterov momentum (paper: 0.9)."""
+    weight_decay: float = 1e-4
+    """L2: this, times half the sum of squares of all trainable weights, batch norm's included, is added to the loss
+    (paper's code: 1e-4)."""
+    crop_and_flip: bool = False
+    """Pad by 4 pixels, crop at random, flip left to right at random (paper: C10+)."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch < 1:
+            raise InvalidConfiguration(
+                f"Epochs and batch must be at least 1. Received: epochs {self.epochs}, batch {self.batch}"
+            )
+        if not 0 < self.learning_rate or not 0 <= self.momentum < 1 or not 0 <= self.weight_decay:
+            raise InvalidConfiguration(
+                "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
+                f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"
+            )

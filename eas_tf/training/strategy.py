@@ -1,0 +1,25 @@
+"""One network on several devices: which `tf.distribute` strategy trains it."""
+
+from typing import Literal, TypeAlias, get_args
+
+import tensorflow as tf
+
+from eas_tf.errors import InvalidConfiguration
+
+#: "auto": "mirrored" where there are several GPUs, else "single".
+StrategyName: TypeAlias = Literal["auto", "single", "mirrored"]
+
+
+def make_strategy(name: StrategyName = "auto") -> tf.distribute.Strategy:
+    """The strategy of that name, over all GPUs, or all logical CPUs where there is no GPU.
+
+    Raises:
+        InvalidConfiguration: If there is no such strategy.
+    """
+    if name not in get_args(StrategyName):
+        raise InvalidConfiguration(f"The strategies are {', '.join(get_args(StrategyName))}. Received: {name!r}")
+    gpus = tf.config.list_logical_devices("GPU")
+    if name == "mirrored" or (name == "auto" and len(gpus) > 1):
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return tf.distribute.MirroredStrategy([device.name for device in devices])
+    return tf.distribute.get_strategy()
