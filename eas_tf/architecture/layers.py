@@ -6,7 +6,7 @@ changes the shape of what passes through it, and how many weights it trains.
 
 from dataclasses import dataclass
 from math import ceil
-from typing import ClassVar, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from eas_tf.errors import InvalidArchitecture
 

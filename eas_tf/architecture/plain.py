@@ -6,10 +6,10 @@ are the last block, and a softmax classifier closes the network.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
-from typing import Self
+from itertools import pairwise
+from typing import Any, Self
 
 from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax
 from eas_tf.errors import InvalidArchitecture
@@ -40,14 +40,17 @@ class PlainCNN:
     Attributes:
         layers: From the first convolution to the softmax classifier.
         input_shape: Height, width and channels of the images.
+        shapes: The shape that leaves each layer, in the order of `layers`.
     """
 
     layers: tuple[Layer, ...]
     input_shape: Shape = (32, 32, 3)
+    shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_order(self.layers)
-        _check_shapes(self.layers, self.input_shape)
+        # What the check computes is what `shapes` would compute again.
+        object.__setattr__(self, "shapes", _checked_shapes(self.layers, self.input_shape))
 
     @classmethod
     def parse(cls, text: str, input_shape: Sequence[int] = (32, 32, 3)) -> Self:
@@ -66,11 +69,6 @@ class PlainCNN:
     def __str__(self) -> str:
         return ", ".join(map(str, self.layers))
 
-    @cached_property
-    def shapes(self) -> tuple[Shape, ...]:
-        """The shape that leaves each layer, in the order of `layers`."""
-        return tuple(_output_shapes(self.layers, self.input_shape))
-
     def shape_before(self, layer: int) -> Shape:
         """The shape that reaches layer number `layer`, which may be one past the last."""
         return self.shapes[layer - 1] if layer else self.input_shape
@@ -78,7 +76,13 @@ class PlainCNN:
     @cached_property
     def parameter_counts(self) -> tuple[int, ...]:
         """The number of trainable weights of each layer, batch norm included."""
-        return tuple(layer.parameter_count(self.shape_before(i)) for i, layer in enumerate(self.layers))
+        before = (self.input_shape, *self.shapes)
+        return tuple(layer.parameter_count(shape) for layer, shape in zip(self.layers, before, strict=False))
+
+    @property
+    def classes(self) -> int:
+        """The number of classes that the network tells apart."""
+        return self.shapes[-1][-1]
 
     @property
     def parameter_count(self) -> int:
@@ -94,7 +98,7 @@ class PlainCNN:
         """
         blocks, start = [], 0
         for index, layer in enumerate(self.layers):
-            if isinstance(layer, Pool):
+            if type(layer) is Pool:
                 blocks.append(range(start, index))
                 start = index + 1
         # Without pooling after the last convolution, flattening is what closes its block.
@@ -106,10 +110,14 @@ class PlainCNN:
 
 def width_of(layer: Layer) -> int | None:
     """The filters or units of a layer; None for a layer without a width that can be chosen."""
-    match layer:
-        case Conv(filters=width) | Dense(units=width):
-            return width
-    return None
+    if isinstance(layer, Conv):
+        return layer.filters
+    return layer.units if isinstance(layer, Dense) else None
+
+
+def with_width(layer: Layer, width: int) -> Layer:
+    """The layer with other filters or units; it must have a width."""
+    return Conv(width, layer.kernel, layer.stride) if isinstance(layer, Conv) else Dense(width)
 
 
 def _read_layers(text: str) -> Iterator[Layer]:
@@ -134,7 +142,7 @@ def _read_layer(text: str, position: int) -> tuple[Layer, int]:
     arguments = _ARGUMENTS[kind].fullmatch(re.sub(r"\s", "", match[2]))
     if arguments is None:
         raise _syntax_error(text, position, form)
-    values = [int(value) if value.isdigit() else value for value in arguments.groups()]
+    values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
     try:
         return kind(*values), match.end()
     except InvalidArchitecture as error:
@@ -146,36 +154,40 @@ def _syntax_error(text: str, position: int, expected: str) -> InvalidArchitectur
     return InvalidArchitecture(f"At position {position} of the layer string: expected {expected}. Received: {received}")
 
 
+#: Which layers may follow which; a network starts with a convolution.
+_FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
+    Conv: (Conv, Pool, Dense, Softmax),
+    Pool: (Conv, Dense, Softmax),
+    Dense: (Dense, Softmax),
+    Softmax: (),
+}
+
+
 def _check_order(layers: Sequence[Layer]) -> None:
-    if not layers or not isinstance(layers[0], Conv):
+    if not layers or type(layers[0]) is not Conv:
         raise InvalidArchitecture("A plain network starts with a convolution, C(filters,kernel,stride).")
-    if not isinstance(layers[-1], Softmax):
+    if type(layers[-1]) is not Softmax:
         raise InvalidArchitecture("A plain network ends with its classifier, SM(classes).")
-    kinds = [kind for kind, _ in groupby("cpfs"[(Conv, Pool, Dense, Softmax).index(type(x))] for x in layers)]
-    if not re.fullmatch(r"(cp)*c?f?s", "".join(kinds)) or any(
-        isinstance(a, Pool) and isinstance(b, Pool) for a, b in zip(layers, layers[1:], strict=False)
-    ):
-        raise InvalidArchitecture(
-            "A plain network is convolutions and single pools in turn, then fully connected layers, then one "
-            f"classifier. Received: {', '.join(map(str, layers))}"
-        )
+    for index, (layer, follower) in enumerate(pairwise(layers)):
+        if type(follower) not in _FOLLOWERS[type(layer)]:
+            raise InvalidArchitecture(
+                f"Layer {index + 1}, {follower}, cannot follow {layer}: a plain network is convolutions and single "
+                "pools in turn, then fully connected layers, then one classifier."
+            )
 
 
-def _output_shapes(layers: Sequence[Layer], shape: Shape) -> Iterator[Shape]:
-    for layer in layers:
-        shape = layer.output_shape(shape)
-        yield shape
-
-
-def _check_shapes(layers: Sequence[Layer], input_shape: Shape) -> None:
+def _checked_shapes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Shape, ...]:
     if min(input_shape) < 1:
         raise InvalidArchitecture(f"Images have a positive height, width and channels. Received: {input_shape}")
-    before = input_shape
-    for index, (layer, shape) in enumerate(zip(layers, _output_shapes(layers, input_shape), strict=True)):
-        if min(shape) < 1:
+    shapes, before = [], input_shape
+    for index, layer in enumerate(layers):
+        shape = layer.output_shape(before)
+        if isinstance(layer, Pool) and min(shape) < 1:
             raise InvalidArchitecture(
-                f"Layer {index}, {layer}, needs a map of at least {getattr(layer, 'size', 1)} pixels a side, but a "
-                f"{before[0]}x{before[1]} map reaches it from {input_shape[0]}x{input_shape[1]} images. Use larger "
-                "images or fewer pools."
+                f"Layer {index}, {layer}, needs a map of at least {layer.size} pixels a side, but a {before[0]}x"
+                f"{before[1]} map reaches it from {input_shape[0]}x{input_shape[1]} images. Use larger images or "
+                "fewer pools."
             )
+        shapes.append(shape)
         before = shape
+    return tuple(shapes)

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TypeAlias
 
 from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Softmax
-from eas_tf.architecture.plain import PlainCNN, width_of
+from eas_tf.architecture.plain import PlainCNN, width_of, with_width
 from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 
@@ -66,9 +66,9 @@ class SearchSpace:
         """
         classifier = Softmax(classes)
         layers = (*PlainCNN.parse(self.start, (1024, 1024, 3)).layers[:-1], classifier)
-        last = max(i for i, layer in enumerate(layers) if isinstance(layer, Pool))
         height, width, channels = input_shape
-        if layers[last].kind == "AVG":
+        average = [i for i, layer in enumerate(layers) if isinstance(layer, Pool) and layer.kind == "AVG"]
+        for last in average[-1:]:
             trunk = PlainCNN((*layers[:last], classifier), (height, width, channels))
             side = min(trunk.shape_before(last)[:2])
             layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
@@ -118,23 +118,24 @@ class SearchSpace:
 
     def next_width(self, layer: Layer) -> int | None:
         """The next rung above the layer's width; None on the last rung, and for a layer without a width."""
-        rungs, rung = self._rungs(layer), self.rung(layer)
-        return rungs[rung] if width_of(layer) is not None and rung < len(rungs) else None
+        width, rungs = width_of(layer), self._rungs(layer)
+        return rungs[bisect_right(rungs, width)] if width is not None and width < rungs[-1] else None
 
     def widen_mask(self, architecture: PlainCNN) -> tuple[bool, ...]:
         """For each layer whether it may be widened, such that every choice among them is legal.
 
         Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
         """
-        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
-        if self.max_parameters and not self._affords(self._widened(architecture, possible).parameter_count):
-            costs = {i: self._widened(architecture, [i]).parameter_count for i in possible}
+        wider = [self.next_width(layer) is not None for layer in architecture.layers]
+        possible = [i for i, legal in enumerate(wider) if legal]
+        if self.max_parameters is not None and not self._affords(self.widened(architecture, possible).parameter_count):
+            costs = {i: self.widened(architecture, [i]).parameter_count for i in possible}
             affordable: list[int] = []
             for index in sorted(possible, key=lambda i: (costs[i], i)):
-                if self._affords(self._widened(architecture, [*affordable, index]).parameter_count):
+                if self._affords(self.widened(architecture, [*affordable, index]).parameter_count):
                     affordable.append(index)
-            possible = affordable
-        return tuple(i in possible for i in range(len(architecture.layers)))
+            wider = [i in affordable for i in range(len(wider))]
+        return tuple(wider)
 
     def widening(self, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
         """The transformations that take each of these layers to its next rung.
@@ -152,11 +153,11 @@ class SearchSpace:
                 )
         return tuple(Net2Wider(i, self.next_width(architecture.layers[i]) or 0) for i in chosen)
 
-    def _widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
+    def widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
+        """The child of `widening`, built at once, whether the space allows it or not."""
         layers = list(architecture.layers)
         for index in indices:
-            width, layer = self.next_width(layers[index]) or 0, layers[index]
-            layers[index] = replace(layer, filters=width) if isinstance(layer, Conv) else Dense(width)
+            layers[index] = with_width(layers[index], self.next_width(layers[index]) or 0)
         return PlainCNN(tuple(layers), architecture.input_shape)
 
     def deepen_mask(self, architecture: PlainCNN) -> DeepenMask:
@@ -166,25 +167,29 @@ class SearchSpace:
         """
         if len(architecture.layers) >= self.max_layers:
             return self._nothing
-        blocks = tuple(
-            tuple(self._kernels(architecture, block, position) for position in range(self.block_length))
-            for block in range(len(architecture.blocks))
-        )
-        return blocks + self._nothing[len(blocks) :]
+        blocks = []
+        for block, layers in enumerate(architecture.blocks):
+            legal = [self._kernels(architecture, block, position) for position in range(len(layers) + 1)]
+            blocks.append((*legal, *self._nothing[0][len(legal) :])[: self.block_length])
+        return (*blocks, *self._nothing[len(blocks) :])
 
     def _kernels(self, architecture: PlainCNN, block: int, position: int) -> tuple[bool, ...]:
-        """Which kernels are legal at one place."""
-        length, index = len(architecture.blocks[block]), architecture.blocks[block].start + position
-        if position > length or length == self.block_length or index == 0:
-            return self._nothing[0][0]
+        """Which kernels are legal at a place that exists."""
+        layers, nowhere = architecture.blocks[block], self._nothing[0][0]
+        index = layers.start + position
+        if index == 0 or len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers:
+            return nowhere
         shape = architecture.shape_before(index)
         dense = block == len(architecture.blocks) - 1
         width, rungs = (shape[0] * shape[1] * shape[2], self.units) if dense else (shape[2], self.filters)
         if width > rungs[-1]:
-            return self._nothing[0][0]
-        layers = [Dense(width)] if dense else [Conv(width, kernel) for kernel in self.kernels]
-        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in layers]
-        return (*legal, *(False,) * (len(self.kernels) - len(legal)))
+            return nowhere
+        kernels = self.kernels[:1] if dense else self.kernels
+        legal = [True] * len(kernels)
+        if self.max_parameters is not None:
+            layers = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
+            legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in layers]
+        return (*legal, *nowhere[len(legal) :])
 
     def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
         """The transformation behind one entry of `deepen_mask`.
@@ -198,11 +203,15 @@ class SearchSpace:
         Raises:
             IllegalTransformation: If `deepen_mask` does not allow it.
         """
-        within = 0 <= block < self.max_blocks and 0 <= position < self.block_length and 0 <= kernel < len(self.kernels)
-        if not within or not self.deepen_mask(architecture)[block][position][kernel]:
+        exists = 0 <= block < len(architecture.blocks) and 0 <= position <= len(architecture.blocks[block])
+        if (
+            not exists
+            or not 0 <= kernel < len(self.kernels)
+            or not self._kernels(architecture, block, position)[kernel]
+        ):
             raise IllegalTransformation(
                 f"Cannot insert a layer in block {block} at position {position} with kernel number {kernel} into "
-                f"{architecture}: the mask of the space {self.name!r} forbids it."
+                f"{architecture}: the space {self.name!r} does not allow it. Choose a legal entry of the mask."
             )
         dense = block == len(architecture.blocks) - 1
         return Net2Deeper(block, position, None if dense else self.kernels[kernel])
@@ -229,7 +238,8 @@ SPACES: dict[str, SearchSpace] = {
             name="toy",
             filters=tuple(range(4, 41, 4)),
             units=tuple(range(8, 81, 8)),
-            start="C(4,3,1), P(2,2,MAX), C(4,3,1), P(2,2,MAX), C(4,3,1), P(2,2,MAX), C(4,3,1), P(4,4,AVG), FC(8), SM(10)",
+            start="C(4,3,1), P(2,2,MAX), C(4,3,1), P(2,2,MAX), C(4,3,1), P(2,2,MAX), C(4,3,1), P(4,4,AVG), FC(8), "
+            "SM(10)",
         ),
         SearchSpace(
             name="digits",
@@ -244,12 +254,12 @@ SPACES: dict[str, SearchSpace] = {
 }
 
 
-def space_named(name: str) -> SearchSpace:
-    """One of the named spaces.
+def space_named(name: str, max_parameters: int | None = None) -> SearchSpace:
+    """One of the named spaces, with a limit on parameters if one is given.
 
     Raises:
-        InvalidConfiguration: If there is none of that name.
+        InvalidConfiguration: If there is none of that name, or the limit is not positive.
     """
     if name not in SPACES:
         raise InvalidConfiguration(f"The spaces are {', '.join(SPACES)}. Received: {name!r}")
-    return SPACES[name]
+    return replace(SPACES[name], max_parameters=max_parameters)

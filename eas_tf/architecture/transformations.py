@@ -5,11 +5,11 @@ parent, the list of its transformations and a seed; the strings below are how th
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from eas_tf.architecture.layers import Conv, Dense
-from eas_tf.architecture.plain import PlainCNN, width_of
+from eas_tf.architecture.plain import PlainCNN, width_of, with_width
 from eas_tf.errors import IllegalTransformation
 
 
@@ -43,9 +43,8 @@ class Net2Wider:
             raise IllegalTransformation(
                 f"Widening layer {self.layer} takes more than the {width} that it has. Received: {self}"
             )
-        layer = layers[self.layer]
-        wider = replace(layer, filters=self.width) if isinstance(layer, Conv) else Dense(self.width)
-        return replace(architecture, layers=(*layers[: self.layer], wider, *layers[self.layer + 1 :]))
+        wider = with_width(layers[self.layer], self.width)
+        return PlainCNN((*layers[: self.layer], wider, *layers[self.layer + 1 :]), architecture.input_shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ class Net2Deeper:
             )
         height, width, channels = architecture.shape_before(index)
         layer = Dense(height * width * channels) if self.kernel is None else Conv(channels, self.kernel)
-        return replace(architecture, layers=(*layers[:index], layer, *layers[index:]))
+        return PlainCNN((*layers[:index], layer, *layers[index:]), architecture.input_shape)
 
 
 Transformation: TypeAlias = Net2Wider | Net2Deeper

@@ -1,1 +1,1 @@
-""" """
+"""A whole search: configuration, driver, run directory, progress and report."""

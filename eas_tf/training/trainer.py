@@ -95,7 +95,7 @@ class Trainer:
 
     def _prepare(self, graph: LayerGraph, recipe: Recipe) -> tuple[keras.Model, Callable[..., tf.Tensor]]:
         """The Keras model on the devices, and the graph function that trains it for an epoch."""
-        self._check_batch(recipe.batch)
+        self.check_batch(recipe.batch)
         norm = FusedBatchNormalization if self._replicas == 1 else SynchronizedBatchNormalization
         with self._strategy.scope():
             model = _logits_model(graph, {"BatchNormalization": norm})
@@ -118,7 +118,12 @@ class Trainer:
 
         return model, epoch
 
-    def _check_batch(self, batch: int) -> None:
+    def check_batch(self, batch: int) -> None:
+        """Refuse a batch that the devices cannot share equally, or that exceeds the training images.
+
+        Raises:
+            InvalidConfiguration: Naming both numbers.
+        """
         if batch % self._replicas or batch > len(self._data.x_train):
             raise InvalidConfiguration(
                 f"A batch must be a multiple of the {self._replicas} devices, and at most the {len(self._data.x_train)} "

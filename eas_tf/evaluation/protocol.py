@@ -1,0 +1,51 @@
+"""What an evaluator is asked and what it answers: plain data, so that it can run anywhere."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from eas_tf.architecture import PlainCNN, Transformation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A child to evaluate: its parent, what is done to it, and a seed make it unambiguous."""
+
+    parent: str
+    """The digest of the parent's graph; empty where no weights are involved."""
+    transformations: tuple[Transformation, ...]
+    """What turns the parent into the child, in order."""
+    architecture: PlainCNN
+    """The child's."""
+    seed: int
+    """Decides replicas, shares, noise, and the order of the training images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a child did. A child that failed has accuracy 0 and says why."""
+
+    accuracy: float
+    """Fraction of the validation images that it classifies right."""
+    loss: float | None
+    """Mean cross-entropy on the validation images, in nats; None where nothing was trained."""
+    seconds: float
+    failure: str | None = None
+
+
+class Evaluator(Protocol):
+    """Turns requests into results. All children of one evaluator have the same parent."""
+
+    @property
+    def parent(self) -> str:
+        """The digest of the parent's graph."""
+        ...
+
+    @property
+    def validation_images(self) -> int:
+        """How many images an accuracy is measured on."""
+        ...
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
+        """The results, in the order asked, each as soon as it is known."""
+        ...

@@ -1,0 +1,111 @@
+"""The Gymnasium environment: a thin shell around the pure functions of `transition.py`."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+
+from eas_tf.architecture import PlainCNN
+from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
+from eas_tf.envs.evaluators import evaluator_source
+from eas_tf.envs.transition import SCHEDULE
+from eas_tf.evaluation import Evaluator
+
+
+class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
+    """Grow a trained network by function-preserving transformations; the reward is what it then learns.
+
+    - **Observation**, a `Dict`: `layers`, int32 `[max_layers, 3]`, the kind, rung and kernel of each layer,
+      zero-padded; `kind`, 0 if a layer is to be inserted, 1 if layers are to be widened, 2 if the episode is over;
+      `steps_left`, which counts the step that is due.
+    - **Action**, a `Dict`: `deepen`, block, position and kernel number; `widen`, 0 or 1 for each layer. A step reads
+      the part that is due and ignores the other.
+    - **Legal actions** in `info["action_mask"]` after `reset` and `step`: `deepen`, int8 `[blocks, positions,
+      kernels]`; `widen`, int8 `[max_layers]`; zero for the part that is not due. Every choice among the layers that
+      may be widened is legal, none too. In the fully connected block no kernel is chosen: only number 0 is legal.
+      Where no layer can be inserted, `[0, 0, 0]` is legal and inserts none.
+    - **Illegal actions** change nothing but use up the step, and set `info["illegal"]`.
+    - **Reward**: 0 until the last step, then tan(accuracy * pi / 2) on the validation images; 0 for a failed child.
+    - **Other info**: `architecture`, the layer string; `parameters`; at the end `accuracy`, `failure` (empty if there
+      was none) and `transformations`.
+
+    Version 0 is the first.
+
+    Args:
+        space: A search space: "paper", "large", "toy" or "digits".
+        input_shape: Height, width and channels of the images.
+        classes: The number of classes.
+        start: The start network's layer string; by default the space's own, fitted to the images.
+        schedule: The kind of each step, "deepen" or "widen".
+        max_parameters: A limit on trainable weights, which acts through the mask.
+        evaluator: "train" for real children, "surrogate" for a closed form; outside `gym.make` also an `Evaluator`.
+        render_mode: "ansi" for the layer string, "rgb_array" for a picture.
+        options: What "train" needs: the fields of `EvaluatorConfig`.
+
+    Raises:
+        InvalidArchitecture: If the start network cannot be read, does not fit the images, or is outside the space.
+        InvalidConfiguration: If a name or a number makes no sense.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+
+    def __init__(
+        self,
+        *,
+        space: str = "paper",
+        input_shape: Sequence[int] = (32, 32, 3),
+        classes: int = 10,
+        start: str | None = None,
+        schedule: Sequence[str] = SCHEDULE,
+        max_parameters: int | None = None,
+        evaluator: str | Evaluator = "train",
+        render_mode: str | None = None,
+        **options: Any,
+    ) -> None:
+        process = make_process(
+            space=space,
+            input_shape=input_shape,
+            classes=classes,
+            start=start,
+            schedule=schedule,
+            max_parameters=max_parameters,
+        )
+        self._episode = Episode(process)
+        self._evaluator = evaluator_source(evaluator, process, options)
+        self.observation_space, self.action_space = observation_space(process), action_space(process)
+        self.render_mode = render_mode
+
+    @property
+    def architecture(self) -> PlainCNN:
+        """The network as it stands."""
+        return self._episode.state.architecture
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Go back to the start network. There are no options."""
+        super().reset(seed=seed, options=options)
+        self._episode.reset()
+        return self._episode.observation(), self._episode.info()
+
+    def step(self, action: Mapping[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
+        """Transform the network; after the last step of the schedule, evaluate it."""
+        self._episode.act(action)
+        info, value = self._episode.info(), 0.0
+        if self._episode.over:
+            evaluator = self._evaluator()
+            (result,) = evaluator.evaluate([self._episode.request(evaluator, self.np_random)])
+            value, outcome = self._episode.outcome(evaluator, result)
+            info |= outcome
+        return self._episode.observation(), value, self._episode.over, False, info
+
+    def render(self) -> str | np.ndarray | None:  # type: ignore[override] - what Gymnasium's own text environments do
+        """The layer string, or a picture, uint8 `[height, width, 3]`."""
+        if self.render_mode == "ansi":
+            return f"{self.architecture}\n"
+        if self.render_mode == "rgb_array":
+            from eas_tf.envs.drawing import draw
+
+            return draw(self.architecture)
+        return None

@@ -1,0 +1,116 @@
+"""One running episode, which the single environment has one of and the vector environment many."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from eas_tf.architecture import PlainCNN, space_named
+from eas_tf.envs.encoding import token_limits
+from eas_tf.envs.transition import DUE, Process, action_mask, initial, observation, reward, transition
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation import Evaluator, Request, Result
+
+
+def make_process(
+    *,
+    space: str,
+    input_shape: Sequence[int],
+    classes: int,
+    start: str | None,
+    schedule: Sequence[Any],
+    max_parameters: int | None,
+) -> Process:
+    """The decision process that the keyword arguments of an environment describe.
+
+    Raises:
+        InvalidArchitecture: If the start network cannot be read, does not fit the images, or is outside the space.
+        InvalidConfiguration: If a name or a number makes no sense.
+    """
+    if len(input_shape) != 3:
+        raise InvalidConfiguration(f"input_shape is height, width and channels. Received: {tuple(input_shape)}")
+    limited = space_named(space, max_parameters)
+    network = PlainCNN.parse(start, input_shape) if start else limited.start_network(input_shape, classes)
+    if network.classes != classes:
+        raise InvalidConfiguration(f"The start network ends in {network.classes} classes. Expected: SM({classes})")
+    return Process(space=limited, start=network, schedule=tuple(schedule))
+
+
+def observation_space(process: Process) -> gym.spaces.Dict:
+    """The space of `transition.observation`."""
+    limits = np.tile(token_limits(process.space), (process.space.max_layers, 1))
+    return gym.spaces.Dict(
+        layers=gym.spaces.Box(np.zeros_like(limits), limits, dtype=np.int32),
+        kind=gym.spaces.Discrete(len(DUE)),
+        steps_left=gym.spaces.Discrete(len(process.schedule) + 1),
+    )
+
+
+def action_space(process: Process) -> gym.spaces.Dict:
+    """The space of the actions that `transition.transition` takes."""
+    space = process.space
+    return gym.spaces.Dict(
+        deepen=gym.spaces.MultiDiscrete([space.max_blocks, space.block_length, len(space.kernels)]),
+        widen=gym.spaces.MultiBinary(space.max_layers),
+    )
+
+
+class Episode:
+    """A state that moves."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.reset()
+
+    def reset(self) -> None:
+        """Go back to the start network."""
+        self.state, self._legal = initial(self.process), True
+        self._mask = action_mask(self.process, self.state)
+
+    @property
+    def over(self) -> bool:
+        """Whether the schedule is at its end."""
+        return self.state.steps == len(self.process.schedule)
+
+    def act(self, action: Mapping[str, Any]) -> None:
+        """Take one step.
+
+        Raises:
+            ResetNeeded: If the episode is over.
+        """
+        if self.over:
+            raise gym.error.ResetNeeded("The episode is over: call reset() before the next step().")
+        self.state, self._legal = transition(self.process, self.state, action, self._mask)
+        self._mask = action_mask(self.process, self.state)
+
+    def observation(self) -> dict[str, Any]:
+        """What the agent sees."""
+        return observation(self.process, self.state)
+
+    def info(self) -> dict[str, Any]:
+        """The mask, the layer string, the number of parameters, and whether the last action was illegal."""
+        return {
+            "action_mask": {kind: mask.copy() for kind, mask in self._mask.items()},
+            "architecture": str(self.state.architecture),
+            "parameters": self.state.architecture.parameter_count,
+            "illegal": not self._legal,
+        }
+
+    def request(self, evaluator: Evaluator, rng: np.random.Generator) -> Request:
+        """What is to be evaluated at the end."""
+        return Request(
+            parent=evaluator.parent,
+            transformations=self.state.transformations,
+            architecture=self.state.architecture,
+            seed=int(rng.integers(2**31)),
+        )
+
+    def outcome(self, evaluator: Evaluator, result: Result) -> tuple[float, dict[str, Any]]:
+        """The reward, and what `info` says of it."""
+        info = {
+            "accuracy": result.accuracy,
+            "failure": result.failure or "",
+            "transformations": " ".join(map(str, self.state.transformations)),
+        }
+        return reward(result.accuracy, evaluator.validation_images), info

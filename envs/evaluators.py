@@ -1,0 +1,85 @@
+"""Which evaluator stands behind an environment, as JSON types; built when the first episode ends."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from eas_tf.architecture import PlainCNN, SearchSpace
+from eas_tf.envs.transition import Process
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation import Evaluator, SurrogateEvaluator
+
+Kind = Literal["train", "surrogate"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatorConfig:
+    """The keyword arguments of `gym.make` that real training needs."""
+
+    kind: str = "train"
+    """"train" for real children, "surrogate" for a closed form."""
+    dataset: str = "digits"
+    """A known data set, or a path to an `.npz` file."""
+    epochs: int = 20
+    """Passes over the training images for a child (paper: 20)."""
+    start_epochs: int = 20
+    """The same for the start network, which is trained once."""
+    batch: int = 64
+    """Images in one training step (paper: 64)."""
+    start_seed: int = 0
+    """Decides the weights of the start network."""
+    data_dir: str | None = None
+    """Where tensorflow-datasets keeps its data."""
+    cache_dir: str | None = None
+    """Where trained start networks are kept; by default the user's cache folder for `eas_tf`."""
+    strategy: str = "auto"
+    """"single", "mirrored", or "auto" for mirrored where there are several GPUs."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise InvalidConfiguration(f"The evaluators are {', '.join(get_args(Kind))}. Received: {self.kind!r}")
+        for name in ("epochs", "start_epochs", "batch"):
+            if getattr(self, name) < 1:
+                raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+
+    def build(self, space: SearchSpace, start: PlainCNN) -> Evaluator:
+        """Load the data, and train the start network or take it from the cache.
+
+        Raises:
+            InvalidData: If the data is not there, or does not fit the network.
+        """
+        if self.kind == "surrogate":
+            return SurrogateEvaluator(space)
+        # TensorFlow takes seconds to import, and an environment is made, checked and vectorised without it.
+        from platformdirs import user_cache_dir
+
+        from eas_tf import data
+        from eas_tf.evaluation.train import TrainEvaluator, cached_start, check_fits
+        from eas_tf.training import RATE_FROM_SCRATCH, Recipe, Trainer, make_strategy
+
+        images = data.load(self.dataset, data_dir=self.data_dir)
+        check_fits(start, images)
+        recipe = Recipe(epochs=self.epochs, batch=self.batch, crop_and_flip=images.crop_and_flip)
+        start_recipe = replace(recipe, epochs=self.start_epochs, learning_rate=RATE_FROM_SCRATCH)
+        trainer = Trainer(images, make_strategy(self.strategy))
+        cache = Path(self.cache_dir or user_cache_dir("eas_tf"))
+        parent = cached_start(trainer, images, start, start_recipe, seed=self.start_seed, cache=cache)
+        return TrainEvaluator(trainer, images, recipe, start, parent)
+
+
+def evaluator_source(
+    evaluator: str | Evaluator, process: Process, options: Mapping[str, Any]
+) -> Callable[[], Evaluator]:
+    """What gives an environment its evaluator when the first episode ends; a wrong configuration is refused now.
+
+    Args:
+        evaluator: "train", "surrogate", or an evaluator.
+        process: The environment's.
+        options: The fields of `EvaluatorConfig`.
+    """
+    if not isinstance(evaluator, str):
+        return lambda: evaluator
+    config = EvaluatorConfig(kind=evaluator, **options)
+    return cache(lambda: config.build(process.space, process.start))

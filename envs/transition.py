@@ -1,0 +1,127 @@
+"""The decision process as pure functions: states, masks, transitions, rewards. Microseconds, and no weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import pi, tan
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from eas_tf.architecture import PlainCNN, SearchSpace, Transformation
+from eas_tf.envs.encoding import Encoder
+from eas_tf.errors import InvalidConfiguration
+
+StepKind: TypeAlias = Literal["deepen", "widen"]
+
+#: The paper's schedule: five deepening steps, then four widening ones. (Its code widens first.)
+SCHEDULE: tuple[StepKind, ...] = ("deepen",) * 5 + ("widen",) * 4
+
+#: The values of an observation's `kind`: which kind of step is due, or that the episode is over.
+DUE = ("deepen", "widen", "over")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Process:
+    """What does not change within an episode."""
+
+    space: SearchSpace
+    start: PlainCNN
+    """The network that each episode starts from."""
+    schedule: tuple[StepKind, ...] = SCHEDULE
+    """The kind of each step."""
+    encoder: Encoder = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if not self.schedule or not set(self.schedule) <= {"deepen", "widen"} or len(self.schedule) > 1000:
+            raise InvalidConfiguration(
+                f'A schedule is a list of 1 to 1,000 times "deepen" or "widen". Received: {list(self.schedule)[:20]}'
+            )
+        self.space.check(self.start)
+        object.__setattr__(self, "encoder", Encoder(self.space))
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Where an episode is: the network, and the transformations that led to it."""
+
+    architecture: PlainCNN
+    transformations: tuple[Transformation, ...] = ()
+    steps: int = 0
+    """Steps taken, illegal ones included."""
+
+
+def initial(process: Process) -> State:
+    """The state in which every episode begins."""
+    return State(architecture=process.start)
+
+
+def due(process: Process, state: State) -> str:
+    """The kind of step that is due, or "over"."""
+    return process.schedule[state.steps] if state.steps < len(process.schedule) else "over"
+
+
+def action_mask(process: Process, state: State) -> dict[str, np.ndarray]:
+    """What is legal: "deepen", int8 `[blocks, positions, kernels]`, and "widen", int8 `[max_layers]`.
+
+    The mask of a kind that is not due is zero. Nothing can ever be inserted at position 0 of block 0, before the
+    first convolution; where nothing can be inserted anywhere, that entry is legal, and means to insert nothing.
+    """
+    space, kind = process.space, due(process, state)
+    deepen = np.zeros((space.max_blocks, space.block_length, len(space.kernels)), np.int8)
+    widen = np.zeros(space.max_layers, np.int8)
+    if kind == "deepen":
+        deepen[:] = space.deepen_mask(state.architecture)
+        deepen[0, 0, 0] = not deepen.any()
+    elif kind == "widen":
+        widen[: len(state.architecture.layers)] = space.widen_mask(state.architecture)
+    return {"deepen": deepen, "widen": widen}
+
+
+def transition(
+    process: Process, state: State, action: Mapping[str, Any], mask: Mapping[str, np.ndarray]
+) -> tuple[State, bool]:
+    """The state after an action, and whether the action was legal. An illegal action changes nothing but the step.
+
+    Args:
+        process: The process.
+        state: The state before; its episode must not be over.
+        action: "deepen": block, position and kernel number; "widen": for each layer 0 or 1. Only the kind that is due
+            is read.
+        mask: What `action_mask` says of the state.
+    """
+    if due(process, state) == "deepen":
+        block, position, kernel = map(int, action["deepen"])
+        legal = bool(mask["deepen"][block, position, kernel])
+        # The one entry before the first convolution inserts nothing.
+        if legal and (block, position) != (0, 0):
+            deeper = process.space.deepening(state.architecture, block, position, kernel)
+            return _after(state, deeper.apply(state.architecture), deeper), True
+    else:
+        chosen = np.flatnonzero(action["widen"])
+        legal = bool(mask["widen"][chosen].all())
+        if legal:
+            wider = process.space.widening(state.architecture, chosen.tolist())
+            return _after(state, process.space.widened(state.architecture, chosen.tolist()), *wider), True
+    return _after(state, state.architecture), legal
+
+
+def _after(state: State, architecture: PlainCNN, *transformations: Transformation) -> State:
+    done = (*state.transformations, *transformations)
+    return State(architecture=architecture, transformations=done, steps=state.steps + 1)
+
+
+def observation(process: Process, state: State) -> dict[str, Any]:
+    """Tokens of the layers, the kind of step that is due, and how many steps are left, that one included."""
+    return {
+        "layers": process.encoder(state.architecture),
+        "kind": np.int64(DUE.index(due(process, state))),
+        "steps_left": np.int64(len(process.schedule) - state.steps),
+    }
+
+
+def reward(accuracy: float, validation_images: int) -> float:
+    """tan(accuracy * pi / 2), so that the same gain counts for more near the top (EAS paper, section on training).
+
+    The accuracy is kept half a validation image below 1, where the tangent has no value.
+    """
+    return tan(min(accuracy, 1 - 0.5 / validation_images) * pi / 2)

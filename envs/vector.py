@@ -1,0 +1,103 @@
+"""Many episodes side by side, whose children are evaluated together: a batch of networks is one call."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
+
+from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
+from eas_tf.envs.evaluators import evaluator_source
+from eas_tf.envs.transition import SCHEDULE
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation import Evaluator
+
+
+class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarray]):
+    """`EASEnv`, `num_envs` times; see there for all but `num_envs`.
+
+    All episodes have the same length, so they end together; the step after resets them all and ignores its action
+    (Gymnasium's autoreset mode NEXT_STEP).
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        num_envs: int = 10,
+        *,
+        space: str = "paper",
+        input_shape: Sequence[int] = (32, 32, 3),
+        classes: int = 10,
+        start: str | None = None,
+        schedule: Sequence[str] = SCHEDULE,
+        max_parameters: int | None = None,
+        evaluator: str | Evaluator = "train",
+        **options: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise InvalidConfiguration(f"num_envs must be at least 1. Received: {num_envs}")
+        process = make_process(
+            space=space,
+            input_shape=input_shape,
+            classes=classes,
+            start=start,
+            schedule=schedule,
+            max_parameters=max_parameters,
+        )
+        self.num_envs = num_envs
+        self._episodes = [Episode(process) for _ in range(num_envs)]
+        self._evaluator = evaluator_source(evaluator, process, options)
+        self._rngs = [np.random.default_rng() for _ in range(num_envs)]
+        self.single_observation_space, self.single_action_space = observation_space(process), action_space(process)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Go back to the start network in every episode.
+
+        Args:
+            seed: A seed for each episode, or one from which they count up, as in Gymnasium's own vector environments.
+            options: There are none.
+        """
+        del options
+        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
+        for i, one in enumerate(seeds or ()):
+            if one is not None:
+                self._rngs[i] = gym.utils.seeding.np_random(one)[0]
+        for episode in self._episodes:
+            episode.reset()
+        return self._observations(), self._infos([episode.info() for episode in self._episodes])
+
+    def step(
+        self, actions: dict[str, Any]
+    ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Transform every network; after the last step of the schedule, evaluate them all in one call."""
+        rewards, never = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        if self._episodes[0].over:
+            observations, infos = self.reset()
+            return observations, rewards, never, never.copy(), infos
+        for episode, action in zip(self._episodes, iterate(self.action_space, actions), strict=True):
+            episode.act(action)
+        infos = [episode.info() for episode in self._episodes]
+        over = self._episodes[0].over
+        if over:
+            evaluator = self._evaluator()
+            requests = [e.request(evaluator, rng) for e, rng in zip(self._episodes, self._rngs, strict=True)]
+            for i, result in enumerate(evaluator.evaluate(requests)):
+                rewards[i], outcome = self._episodes[i].outcome(evaluator, result)
+                infos[i] |= outcome
+        return self._observations(), rewards, np.full(self.num_envs, over), never, self._infos(infos)
+
+    def _observations(self) -> dict[str, Any]:
+        empty = create_empty_array(self.single_observation_space, self.num_envs)
+        return concatenate(self.single_observation_space, [e.observation() for e in self._episodes], empty)
+
+    def _infos(self, infos: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for i, info in enumerate(infos):
+            merged = self._add_info(merged, info, i)
+        return merged

@@ -1,0 +1,55 @@
+"""The environment for libraries that know flat discrete actions only."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+
+class FlatActions(gym.Wrapper[dict[str, Any], int, dict[str, Any], dict[str, Any]], gym.utils.RecordConstructorArgs):
+    """One `Discrete` action and one flat mask, int8 `[n]`, in `info["action_mask"]`.
+
+    The actions are, in this order: every insertion (block, position and kernel, in C order), then every layer to be
+    widened, then nothing. So a widening step widens at most one layer. "Nothing" is legal in every widening step, and
+    in an inserting step where no insertion is.
+    """
+
+    def __init__(self, env: gym.Env[dict[str, Any], dict[str, Any]]) -> None:
+        gym.utils.RecordConstructorArgs.__init__(self)
+        gym.Wrapper.__init__(self, env)
+        spaces = env.action_space
+        self._insertions = tuple(spaces["deepen"].nvec)  # type: ignore[index] - a Dict
+        self._layers = spaces["widen"].n  # type: ignore[index]
+        self._nothing = int(np.prod(self._insertions)) + self._layers
+        self.action_space = gym.spaces.Discrete(self._nothing + 1)
+        self._mask = np.zeros(self._nothing + 1, np.int8)
+
+    def action_masks(self) -> np.ndarray:
+        """The flat mask as sb3-contrib's MaskablePPO asks for it: bool `[n]`."""
+        return self._mask.astype(bool)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+        """As the environment's own, with the flat mask."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        return observation, self._flattened(observation, info)
+
+    def step(self, action: int) -> Any:
+        """As the environment's own, with the flat action."""
+        insertion, widen = np.zeros(3, np.int64), np.zeros(self._layers, np.int8)
+        first_layer = self._nothing - self._layers
+        illegal = not self._mask[action]
+        if action < first_layer:
+            insertion = np.array(np.unravel_index(action, self._insertions))
+        elif action < self._nothing:
+            widen[action - first_layer] = 1
+        observation, reward, terminated, truncated, info = self.env.step({"deepen": insertion, "widen": widen})
+        info = self._flattened(observation, info) | {"illegal": bool(illegal)}
+        return observation, reward, terminated, truncated, info
+
+    def _flattened(self, observation: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:
+        """The info with a flat mask, which is remembered."""
+        deepen, widen = info["action_mask"]["deepen"].ravel(), info["action_mask"]["widen"]
+        nothing = observation["kind"] == 1 or (observation["kind"] == 0 and bool(deepen[0]))
+        # Entry 0, an insertion before the first convolution, says that none is possible: here it is "nothing".
+        self._mask = np.concatenate([[0], deepen[1:], widen, [nothing]]).astype(np.int8)
+        return {**info, "action_mask": self._mask.copy()}
