@@ -34,7 +34,7 @@ class EvaluatorConfig:
     """Where tensorflow-datasets keeps its data."""
     cache_dir: str | None = None
     """Where trained start networks are kept; by default the user's cache folder for `eas_tf`."""
-    strategy: str = "auto"
+    strategy: Literal["auto", "single", "mirrored"] = "auto"
     """"single", "mirrored", or "auto" for mirrored where there are several GPUs."""
 
     def __post_init__(self) -> None:
@@ -56,8 +56,11 @@ class EvaluatorConfig:
         from platformdirs import user_cache_dir
 
         from eas_tf import data
-        from eas_tf.evaluation.train import TrainEvaluator, cached_start, check_fits
-        from eas_tf.training import RATE_FROM_SCRATCH, Recipe, Trainer, make_strategy
+        from eas_tf.evaluation.fit import check_fits
+        from eas_tf.evaluation.train import TrainEvaluator, cached_start
+        from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+        from eas_tf.training.strategy import make_strategy
+        from eas_tf.training.trainer import Trainer
 
         images = data.load(self.dataset, data_dir=self.data_dir)
         check_fits(start, images)

@@ -1,8 +1,9 @@
 """Search for a better network: `python scripts/search.py --help`."""
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tyro
 
@@ -12,23 +13,40 @@ from eas_tf.search.config import SearchConfig
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a search; 0 if it ended, 2 for bad input, 130 after Ctrl-C."""
-    # TensorFlow's own log would stand between the lines of progress.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         config = tyro.cli(SearchConfig, args=argv, prog="search.py")
-        # TensorFlow takes seconds to import; --help and wrong options need none of it.
-        from eas_tf.search.driver import search
+        # What follows takes seconds to import, which --help and wrong options need not wait for.
+        from eas_tf.search.plan import Plan
+
+        plan = Plan.of(config)
+        with _silent_import():
+            from eas_tf.search.driver import search
         from eas_tf.search.progress import Progress
 
-        path = search(config, Progress(config.networks + 1))
-        print(f"Everything is in {path}")
+        search(plan, Progress(config.networks + 1))
+        print(f"Everything is in {plan.config.output}")
     except EASError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Interrupted: what was finished is kept.", file=sys.stderr)
+        print("Interrupted. What was finished is kept.", file=sys.stderr)
         return 130
     return 0
+
+
+@contextlib.contextmanager
+def _silent_import() -> Iterator[None]:
+    """Drop what TensorFlow's C++ parts write to the standard error while they load, which no setting silences."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 if __name__ == "__main__":

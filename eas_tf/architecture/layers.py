@@ -16,6 +16,7 @@ Shape: TypeAlias = tuple[int, int, int]
 #: No layer may be wider, and no kernel or pool larger: checked before anything is allocated.
 MAX_WIDTH = 65_536
 MAX_KERNEL = 31
+MAX_POOL = 1_024
 
 
 def _check(layer: "Layer", what: str, value: int, limit: int) -> None:
@@ -57,8 +58,10 @@ class Pool:
     kind: Literal["MAX", "AVG"]
 
     def __post_init__(self) -> None:
-        _check(self, "The size", self.size, MAX_KERNEL)
-        _check(self, "The stride", self.stride, MAX_KERNEL)
+        _check(self, "The size", self.size, MAX_POOL)
+        _check(self, "The stride", self.stride, MAX_POOL)
+        if self.kind not in ("MAX", "AVG"):
+            raise InvalidArchitecture(f"A pooling layer is of kind MAX or AVG. Received: {self.kind!r}")
 
     def __str__(self) -> str:
         return f"P({self.size},{self.stride},{self.kind})"

@@ -24,10 +24,17 @@ _NOTATION: dict[str, tuple[type[Layer], str]] = {
     "SM": (Softmax, "SM(classes)"),
 }
 _ARGUMENTS = {
-    Conv: re.compile(r"(\d{1,9}),(\d{1,9}),(\d{1,9})"),
-    Pool: re.compile(r"(\d{1,9}),(\d{1,9}),(MAX|AVG)"),
-    Dense: re.compile(r"(\d{1,9})"),
-    Softmax: re.compile(r"(\d{1,9})"),
+    Conv: re.compile(r"([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9})"),
+    Pool: re.compile(r"([0-9]{1,9}),([0-9]{1,9}),(MAX|AVG)"),
+    Dense: re.compile(r"([0-9]{1,9})"),
+    Softmax: re.compile(r"([0-9]{1,9})"),
+}
+#: Which layers may follow which; a network starts with a convolution.
+_FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
+    Conv: (Conv, Pool, Dense, Softmax),
+    Pool: (Conv, Dense, Softmax),
+    Dense: (Dense, Softmax),
+    Softmax: (),
 }
 _LAYER = re.compile(r"([A-Za-z]+)\(([^()]*)\)", re.ASCII)
 _SEPARATOR = re.compile(r"\s*,\s*")
@@ -122,24 +129,30 @@ def with_width(layer: Layer, width: int) -> Layer:
 
 def _read_layers(text: str) -> Iterator[Layer]:
     position, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    expected: tuple[type[Layer], ...] = (Conv,)
     for _ in range(MAX_LAYERS):
-        layer, position = _read_layer(text, position)
+        layer, position = _read_layer(text, position, expected)
         yield layer
-        if position >= end:
+        expected = _FOLLOWERS[type(layer)]
+        if position >= end and not expected:
             return
         separator = _SEPARATOR.match(text, position)
         if separator is None:
-            raise _syntax_error(text, position, "a comma between layers")
+            raise _syntax_error(text, position, "a comma and " + _forms(expected) if expected else "the end")
         position = separator.end()
     raise InvalidArchitecture(f"A layer string may have at most {MAX_LAYERS} layers. Shorten it.")
 
 
-def _read_layer(text: str, position: int) -> tuple[Layer, int]:
+def _forms(kinds: Sequence[type[Layer]]) -> str:
+    return ", ".join(form for kind, form in _NOTATION.values() if kind in kinds) or "the end"
+
+
+def _read_layer(text: str, position: int, expected: Sequence[type[Layer]]) -> tuple[Layer, int]:
     match = _LAYER.match(text, position)
-    if match is None or match[1] not in _NOTATION:
-        raise _syntax_error(text, position, "a layer: " + ", ".join(form for _, form in _NOTATION.values()))
+    if match is None or match[1] not in _NOTATION or _NOTATION[match[1]][0] not in expected:
+        raise _syntax_error(text, position, _forms(expected))
     kind, form = _NOTATION[match[1]]
-    arguments = _ARGUMENTS[kind].fullmatch(re.sub(r"\s", "", match[2]))
+    arguments = _ARGUMENTS[kind].fullmatch(",".join(map(str.strip, match[2].split(","))))
     if arguments is None:
         raise _syntax_error(text, position, form)
     values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
@@ -152,15 +165,6 @@ def _read_layer(text: str, position: int) -> tuple[Layer, int]:
 def _syntax_error(text: str, position: int, expected: str) -> InvalidArchitecture:
     received = repr(text[position : position + 20]) if position < len(text) else "the end of the string"
     return InvalidArchitecture(f"At position {position} of the layer string: expected {expected}. Received: {received}")
-
-
-#: Which layers may follow which; a network starts with a convolution.
-_FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
-    Conv: (Conv, Pool, Dense, Softmax),
-    Pool: (Conv, Dense, Softmax),
-    Dense: (Dense, Softmax),
-    Softmax: (),
-}
 
 
 def _check_order(layers: Sequence[Layer]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeAlias
 
-from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Softmax
+from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Softmax
 from eas_tf.architecture.plain import PlainCNN, width_of, with_width
 from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
@@ -33,7 +33,8 @@ class SearchSpace:
     units: tuple[int, ...]
     """Rungs that the width of a fully connected layer climbs, ascending."""
     start: str
-    """The layer string of the network from which a search starts. Its last average pool covers the whole map."""
+    """The layer string of the network from which a search starts. If its last pool averages, it is made as large as
+    the map that reaches it."""
     kernels: tuple[int, ...] = (1, 3, 5)
     """Kernels of convolutions, odd, ascending."""
     max_blocks: int = 5
@@ -47,9 +48,15 @@ class SearchSpace:
     _nothing: DeepenMask = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for what, rungs in (("filters", self.filters), ("units", self.units), ("kernels", self.kernels)):
-            if not rungs or rungs[0] < 1 or any(low >= high for low, high in pairwise(rungs)):
-                raise InvalidConfiguration(f"The {what} of a space must be positive and ascending. Received: {rungs}")
+        for what, rungs, most in (
+            ("filters", self.filters, MAX_WIDTH),
+            ("units", self.units, MAX_WIDTH),
+            ("kernels", self.kernels, MAX_KERNEL),
+        ):
+            if not rungs or rungs[0] < 1 or rungs[-1] > most or any(low >= high for low, high in pairwise(rungs)):
+                raise InvalidConfiguration(
+                    f"The {what} of a space must be ascending, from 1 to {most:,}. Received: {rungs}"
+                )
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InvalidConfiguration(f"The kernels of a space must be odd. Received: {self.kernels}")
         limits = (self.max_blocks, self.block_length, self.max_layers, self.max_parameters)
@@ -67,8 +74,8 @@ class SearchSpace:
         classifier = Softmax(classes)
         layers = (*PlainCNN.parse(self.start, (1024, 1024, 3)).layers[:-1], classifier)
         height, width, channels = input_shape
-        average = [i for i, layer in enumerate(layers) if isinstance(layer, Pool) and layer.kind == "AVG"]
-        for last in average[-1:]:
+        last = max((i for i, layer in enumerate(layers) if isinstance(layer, Pool)), default=0)
+        if getattr(layers[last], "kind", None) == "AVG":
             trunk = PlainCNN((*layers[:last], classifier), (height, width, channels))
             side = min(trunk.shape_before(last)[:2])
             layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
@@ -143,7 +150,7 @@ class SearchSpace:
         Raises:
             IllegalTransformation: If `widen_mask` does not allow one of them.
         """
-        mask, chosen = self.widen_mask(architecture), tuple(layers)
+        mask, chosen = self.widen_mask(architecture), tuple(dict.fromkeys(layers))
         for index in chosen:
             if not (0 <= index < len(mask) and mask[index]):
                 allowed = [i for i, legal in enumerate(mask) if legal]
@@ -156,7 +163,7 @@ class SearchSpace:
     def widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
         """The child of `widening`, built at once, whether the space allows it or not."""
         layers = list(architecture.layers)
-        for index in indices:
+        for index in set(indices):
             layers[index] = with_width(layers[index], self.next_width(layers[index]) or 0)
         return PlainCNN(tuple(layers), architecture.input_shape)
 
@@ -187,8 +194,8 @@ class SearchSpace:
         kernels = self.kernels[:1] if dense else self.kernels
         legal = [True] * len(kernels)
         if self.max_parameters is not None:
-            layers = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
-            legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in layers]
+            new = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
+            legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
         return (*legal, *nowhere[len(legal) :])
 
     def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:

@@ -62,7 +62,7 @@ class Net2Deeper:
     kernel: int | None
 
     def __str__(self) -> str:
-        return f"deeper({self.block},{self.position},{self.kernel or '-'})"
+        return f"deeper({self.block},{self.position},{'-' if self.kernel is None else self.kernel})"
 
     def index_in(self, architecture: PlainCNN) -> int:
         """The index that the new layer gets in the child's `layers`."""
@@ -96,8 +96,8 @@ class Net2Deeper:
 
 Transformation: TypeAlias = Net2Wider | Net2Deeper
 
-_WIDER = re.compile(r"wider\((\d{1,9}),(\d{1,9})\)")
-_DEEPER = re.compile(r"deeper\((\d{1,9}),(\d{1,9}),(\d{1,9}|-)\)")
+_WIDER = re.compile(r"wider\(([0-9]{1,9}),([0-9]{1,9})\)")
+_DEEPER = re.compile(r"deeper\(([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9}|-)\)")
 
 
 def parse_transformation(text: str) -> Transformation:

@@ -22,8 +22,9 @@ class SurrogateEvaluator:
 
         WORST + (BEST - WORST) * exp(-(depth / 6 + 3 * width + kernel))
 
-    where `depth` is the sum over blocks of the squared difference in layers, `width` the mean over layers of the squared
-    difference in rungs, as a fraction of all rungs, and `kernel` the fraction of convolutions with another kernel.
+    where `depth` is the sum over blocks of the squared difference in layers, `width` the mean over layers of the
+    squared difference in rungs, as a fraction of all rungs, and `kernel` the fraction of convolutions with another
+    kernel.
     """
 
     parent = ""

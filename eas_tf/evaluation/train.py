@@ -13,11 +13,13 @@ import tensorflow as tf
 
 from eas_tf.architecture import PlainCNN
 from eas_tf.data import ImageData
-from eas_tf.errors import InvalidData, TrainingDiverged
+from eas_tf.errors import TrainingDiverged
+from eas_tf.evaluation.fit import check_fits
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.surgery import LayerGraph, grow, initialise, load_network, lower, measure_moments, save_network
 from eas_tf.surgery.channel_map import SymmetryBreaking
-from eas_tf.training import OnEpoch, Recipe, Trained, Trainer
+from eas_tf.training.recipe import Recipe
+from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 
 #: Told of a request, its result, and the trained network if the child did not fail.
 OnResult: TypeAlias = Callable[[Request, Result, LayerGraph | None], None]
@@ -116,21 +118,6 @@ def train_start(
     weights, training = np.random.SeedSequence(seed).spawn(2)
     graph = initialise(lower(architecture, data.mean, data.std), rng=np.random.default_rng(weights))
     return trainer.train(graph, recipe, seed=int(training.generate_state(1)[0] >> 1), on_epoch=on_epoch)
-
-
-def check_fits(architecture: PlainCNN, data: ImageData) -> None:
-    """Refuse a network for other images, or with another number of classes.
-
-    Raises:
-        InvalidData: Naming both.
-    """
-    expected = (architecture.input_shape, architecture.classes)
-    received = (tuple(data.input_shape), data.classes)
-    if expected != received:
-        raise InvalidData(
-            f"The network is for images of {expected[0]} in {expected[1]} classes, but {data.name} has images of "
-            f"{received[0]} in {received[1]} classes. Change the start network or the data set."
-        )
 
 
 def cached_start(

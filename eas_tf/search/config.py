@@ -1,11 +1,11 @@
 """What a search is told: one dataclass, from which the command line is made. Imports no TensorFlow."""
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from eas_tf.architecture import space_named
 from eas_tf.errors import InvalidConfiguration
@@ -73,7 +73,7 @@ class SearchConfig:
         if self.space is not None:
             space_named(self.space)
 
-    def resolved(self) -> Self:
+    def resolved(self) -> "ResolvedConfig":
         """The configuration with nothing left to defaults.
 
         Data sets with an environment of their own have that environment's defaults.
@@ -84,7 +84,18 @@ class SearchConfig:
         if self.output is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             missing["output"] = Path("runs") / f"{Path(self.dataset).stem}-{self.agent}-{self.seed}-{stamp}"
-        return replace(self, **missing)
+        return ResolvedConfig(**{**asdict(self), **missing})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedConfig(SearchConfig):
+    """A configuration with nothing left to defaults."""
+
+    space: str
+    epochs: int
+    start_epochs: int
+    batch: int
+    output: Path
 
     @property
     def schedule(self) -> tuple[str, ...]:

@@ -1,24 +1,20 @@
 """A whole search: the start network, batches of episodes, the record, the end."""
 
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 import keras
 import numpy as np
 
-from eas_tf import data
 from eas_tf.agents import make_agent
-from eas_tf.architecture import PlainCNN, space_named
 from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Request, Result
-from eas_tf.evaluation.train import TrainEvaluator, check_fits, train_start
-from eas_tf.search.config import SearchConfig
+from eas_tf.evaluation.train import TrainEvaluator, train_start
 from eas_tf.search.episodes import play
+from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.report import draw_progress, leaderboard, line
-from eas_tf.search.run_directory import Network, RunDirectory, check_free
+from eas_tf.search.run_directory import Network, RunDirectory
 from eas_tf.surgery import LayerGraph, save_network
-from eas_tf.training import RATE_FROM_SCRATCH, Recipe, Trainer, make_strategy
+from eas_tf.training.strategy import make_strategy
+from eas_tf.training.trainer import Trainer
 
 #: Networks that an agent samples before it learns (paper: 10).
 BATCH_OF_NETWORKS = 10
@@ -53,102 +49,67 @@ class _Record:
         self._progress.network(line(network, self.networks[0]))
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Plan:
-    """All that is known, and found to fit together, before anything is written."""
+def search(plan: Plan, progress: Progress) -> None:
+    """Run a search, and leave in `plan.output` what it found. Ctrl-C ends it with what is finished.
 
-    config: SearchConfig
-    output: Path
-    images: data.ImageData
-    start: PlainCNN
-    trainer: Trainer
-    recipe: Recipe
-    """For children."""
-
-
-def search(config: SearchConfig, progress: Progress) -> Path:
-    """Run a search. Ctrl-C ends it with what is finished.
+    The directory then holds `config.json`, `split.json`, `run.sqlite`, `start.keras`, `best.keras`, `progress.png`.
 
     Args:
-        config: What to search.
+        plan: What to search.
         progress: Told of all that happens.
 
-    Returns:
-        The run directory: `config.json`, `split.json`, `run.sqlite`, `start.keras`, `best.keras`, `progress.png`.
-
     Raises:
-        EASError: If the configuration, the data and the start network do not fit together; nothing is written then.
+        InvalidConfiguration: If the devices cannot share a batch equally; nothing is written then.
         TrainingDiverged: If the start network's training diverges.
         KeyboardInterrupt: If the search was interrupted, after all that is finished was written.
     """
-    plan = _prepare(config.resolved())
-    with RunDirectory(plan.output) as run, progress:
+    trainer = Trainer(plan.images, make_strategy(plan.config.strategy))
+    trainer.check_batch(plan.config.batch)
+    with RunDirectory(plan.config.output) as run, progress:
         run.write_config(plan.config.as_json())
         run.write_split(plan.images.fingerprint, plan.images.validation_indices)
-        record = _Record(run, progress)
         try:
-            _run(plan, run, record, progress)
+            _run(plan, trainer, run, _Record(run, progress), progress)
         finally:
-            if record.networks:
-                _finish(plan, run, progress)
-    return run.path
+            _finish(plan, run, progress)
 
 
-def _prepare(config: SearchConfig) -> _Plan:
-    output = config.output or Path()
-    check_free(output)
-    space = space_named(config.space or "", config.max_params)
-    images = data.load(config.dataset, data_dir=config.data_dir, download=config.download)
-    if config.start is None:
-        start = space.start_network(images.input_shape, images.classes)
-    else:
-        start = PlainCNN.parse(config.start, images.input_shape)
-    check_fits(start, images)
-    space.check(start)
-    recipe = Recipe(epochs=config.epochs or 0, batch=config.batch or 0, crop_and_flip=images.crop_and_flip)
-    trainer = Trainer(images, make_strategy(config.strategy))
-    trainer.check_batch(recipe.batch)
-    return _Plan(config=config, output=output, images=images, start=start, trainer=trainer, recipe=recipe)
-
-
-def _run(plan: _Plan, run: RunDirectory, record: _Record, progress: Progress) -> None:
-    config, recipe = plan.config, plan.recipe
-    seeds = np.random.SeedSequence(config.seed).spawn(3)
+def _run(plan: Plan, trainer: Trainer, run: RunDirectory, record: _Record, progress: Progress) -> None:
+    seeds = np.random.SeedSequence(plan.config.seed).spawn(3)
     start_seed, env_seed = (int(seed.generate_state(1)[0] >> 1) for seed in seeds[:2])
-    start_recipe = replace(recipe, epochs=config.start_epochs or 0, learning_rate=RATE_FROM_SCRATCH)
     trained = train_start(
-        plan.trainer,
+        trainer,
         plan.images,
         plan.start,
-        start_recipe,
+        plan.start_recipe,
         seed=start_seed,
-        on_epoch=lambda epoch, loss: progress.epoch(epoch, start_recipe.epochs, loss),
+        on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.start_recipe.epochs, loss),
     )
-    save_network(trained.graph, run.path / "start.keras")
-    result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
-    record(Request(parent="", transformations=(), architecture=plan.start, seed=start_seed), result, trained.graph)
+    save_network(trained.graph, run.start)
+    request = Request(parent="", transformations=(), architecture=plan.start, seed=start_seed)
+    record(request, Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds), trained.graph)
     evaluator = TrainEvaluator(
-        plan.trainer,
+        trainer,
         plan.images,
-        recipe,
+        plan.recipe,
         plan.start,
         trained.graph,
-        symmetry_breaking=config.symmetry_breaking,
-        on_epoch=lambda epoch, loss: progress.epoch(epoch, recipe.epochs, loss),
+        symmetry_breaking=plan.config.symmetry_breaking,
+        on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss),
         on_result=record,
     )
     _play_batches(plan, evaluator, env_seed, np.random.default_rng(seeds[2]), progress)
 
 
 def _play_batches(
-    plan: _Plan, evaluator: TrainEvaluator, env_seed: int, rng: np.random.Generator, progress: Progress
+    plan: Plan, evaluator: TrainEvaluator, env_seed: int, rng: np.random.Generator, progress: Progress
 ) -> None:
     config, agent, left = plan.config, None, plan.config.networks
     while left:
         size = min(BATCH_OF_NETWORKS, left)
         envs = EASVectorEnv(
             size,
-            space=config.space or "",
+            space=config.space,
             input_shape=plan.images.input_shape,
             classes=plan.images.classes,
             start=str(plan.start),
@@ -164,10 +125,11 @@ def _play_batches(
         progress.say(f"batch of {size}: mean reward {rewards.mean():.3f}{account}")
 
 
-def _finish(plan: _Plan, run: RunDirectory, progress: Progress) -> None:
+def _finish(plan: Plan, run: RunDirectory, progress: Progress) -> None:
     """The leaderboard, the picture, and what the saved network does on the images."""
-    networks = run.networks()
-    config = plan.config
+    networks, config = run.networks(), plan.config
+    if not networks:
+        return
     draw_progress(networks, f"{config.dataset}, {config.agent}, seed {config.seed}", run.path / "progress.png")
     progress.say(leaderboard(networks))
     images = plan.images

@@ -71,6 +71,11 @@ class RunDirectory:
         self._database.close()
 
     @property
+    def start(self) -> Path:
+        """The trained start network, the parent of all children."""
+        return self.path / "start.keras"
+
+    @property
     def best(self) -> Path:
         """The best network so far."""
         return self.path / "best.keras"

@@ -172,8 +172,10 @@ class LayerGraph:
         """
         if not getattr(model, "inputs", None) or not hasattr(model, "get_config"):
             raise UnsupportedLayer(f"Only functional and sequential models can be operated on. Received: {model!r}")
-        config = keras.Model(model.inputs, model.outputs).get_config()
-        nodes = tuple(_read_node(model.get_layer(entry["name"]), entry) for entry in config["layers"])
+        # A sequential model hides its input layer; the functional model of the same layers does not.
+        functional = keras.Model(model.inputs, model.outputs)
+        config = functional.get_config()
+        nodes = tuple(_read_node(functional.get_layer(entry["name"]), entry) for entry in config["layers"])
         outputs = [config["output_layers"]] if isinstance(config["output_layers"][0], str) else config["output_layers"]
         return cls(nodes, tuple(name for name, *_ in outputs))
 

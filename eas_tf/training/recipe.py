@@ -31,7 +31,7 @@ class Recipe:
             raise InvalidConfiguration(
                 f"Epochs and batch must be at least 1. Received: epochs {self.epochs}, batch {self.batch}"
             )
-        if not 0 < self.learning_rate or not 0 <= self.momentum < 1 or not 0 <= self.weight_decay:
+        if self.learning_rate <= 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
             raise InvalidConfiguration(
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"

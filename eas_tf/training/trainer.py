@@ -80,7 +80,7 @@ class Trainer:
         start = time.perf_counter()
         model, epoch = self._prepare(graph, recipe)
         for number in range(recipe.epochs):
-            loss = float(epoch(self._images, self._labels, tf.constant([seed, number], tf.int32)))
+            loss = float(epoch(tf.constant([seed, number], tf.int32)))
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"The loss was {loss} in epoch {number + 1} of {recipe.epochs}.")
             if on_epoch:
@@ -93,8 +93,8 @@ class Trainer:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""
         return self._validate(_logits_model(graph))
 
-    def _prepare(self, graph: LayerGraph, recipe: Recipe) -> tuple[keras.Model, Callable[..., tf.Tensor]]:
-        """The Keras model on the devices, and the graph function that trains it for an epoch."""
+    def _prepare(self, graph: LayerGraph, recipe: Recipe) -> tuple[keras.Model, Callable[[tf.Tensor], tf.Tensor]]:
+        """The Keras model on the devices, and what trains it for the epoch of a seed `[2]`: seed and epoch."""
         self.check_batch(recipe.batch)
         norm = FusedBatchNormalization if self._replicas == 1 else SynchronizedBatchNormalization
         with self._strategy.scope():
@@ -116,7 +116,9 @@ class Trainer:
             _, total = tf.while_loop(lambda i, _: i < steps, one_step, (0, 0.0), parallel_iterations=1)
             return total / steps
 
-        return model, epoch
+        # One trace serves all epochs. Asking for it also keeps TensorFlow from warning of the next child's.
+        trace = epoch.get_concrete_function(self._images, self._labels, tf.TensorSpec([2], tf.int32))
+        return model, lambda seed: trace(self._images, self._labels, seed)
 
     def check_batch(self, batch: int) -> None:
         """Refuse a batch that the devices cannot share equally, or that exceeds the training images.
@@ -176,7 +178,7 @@ class Trainer:
             _, right, total = tf.while_loop(lambda i, *_: i < count, one_batch, (0, 0, 0.0), parallel_iterations=1)
             return right, total
 
-        right, total = validate(*self._validation)
+        right, total = validate.get_concrete_function(*self._validation)(*self._validation)
         return int(right) / count, float(total) / count
 
 

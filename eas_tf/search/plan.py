@@ -1,0 +1,49 @@
+"""All that a search needs, found to fit together before anything is written. Imports no TensorFlow by itself."""
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+from eas_tf import data
+from eas_tf.architecture import PlainCNN, space_named
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation.fit import check_fits
+from eas_tf.search.config import ResolvedConfig, SearchConfig
+from eas_tf.search.run_directory import check_free
+from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Plan:
+    """A configuration and what it stands for."""
+
+    config: ResolvedConfig
+    images: data.ImageData
+    start: PlainCNN
+    recipe: Recipe
+    """For children."""
+    start_recipe: Recipe
+
+    @classmethod
+    def of(cls, config: SearchConfig) -> Self:
+        """Load the data and check everything that can be checked before training.
+
+        Raises:
+            EASError: If something does not fit; one line that says what to do.
+        """
+        resolved = config.resolved()
+        check_free(resolved.output)
+        space = space_named(resolved.space, config.max_params)
+        images = data.load(config.dataset, data_dir=config.data_dir, download=config.download)
+        if config.start is None:
+            start = space.start_network(images.input_shape, images.classes)
+        else:
+            start = PlainCNN.parse(config.start, images.input_shape)
+        check_fits(start, images)
+        space.check(start)
+        if resolved.batch > len(images.x_train):
+            raise InvalidConfiguration(
+                f"--batch must be at most the {len(images.x_train)} training images. Received: {resolved.batch}"
+            )
+        recipe = Recipe(epochs=resolved.epochs, batch=resolved.batch, crop_and_flip=images.crop_and_flip)
+        start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
+        return cls(config=resolved, images=images, start=start, recipe=recipe, start_recipe=start_recipe)

@@ -1,0 +1,172 @@
+"""Random networks, spaces and transformations: hypothesis strategies, and their twins for seeded NumPy loops."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import strategies as st
+
+from eas_tf.architecture import (
+    SPACES,
+    Conv,
+    Dense,
+    Net2Deeper,
+    Net2Wider,
+    PlainCNN,
+    Pool,
+    SearchSpace,
+    Shape,
+    Softmax,
+    Transformation,
+)
+
+#: Small enough that random networks often stand at one of its limits. Its last rung of units holds a flattened 3x3 map.
+TINY = SearchSpace(
+    name="tiny",
+    filters=(2, 3, 5, 8),
+    units=(4, 6, 16, 72),
+    kernels=(1, 3),
+    start="C(2,3,1), P(2,2,MAX), C(3,3,1), P(4,4,AVG), FC(4), SM(10)",
+    max_blocks=4,
+    block_length=3,
+    max_layers=12,
+)
+
+#: Image shapes, one of them not square.
+INPUT_SHAPES: tuple[Shape, ...] = ((32, 32, 3), (8, 8, 1), (9, 13, 2))
+
+search_spaces = st.sampled_from([*SPACES.values(), TINY])
+
+
+@st.composite
+def plain_networks(draw: st.DrawFn, space: SearchSpace = SPACES["paper"], input_shape: Shape = (32, 32, 3)) -> PlainCNN:
+    """Networks of a space without a parameter limit: any number of blocks, with and without a pool at the end.
+
+    Widths are on and between rungs, flattened maps of all sizes occur, and so do networks without an FC layer.
+    """
+    blocks = draw(st.integers(1, max(1, space.max_blocks - 1)))
+    # Room for one pool a block and the classifier is set aside first; at least one convolution a block.
+    room = space.max_layers - blocks - 1
+    layers, shape = [], input_shape
+    for block in range(blocks):
+        most = min(space.block_length, room - (blocks - 1 - block), 4)
+        length = draw(st.integers(1, most))
+        room -= length
+        for _ in range(length):
+            layers.append(Conv(draw(_widths(space.filters)), draw(st.sampled_from(space.kernels))))
+        shape = (*shape[:2], layers[-1].filters)
+        if block < blocks - 1 or draw(st.booleans()):
+            pool = draw(_pools(min(shape[:2])))
+            layers.append(pool)
+            shape = pool.output_shape(shape)
+    for _ in range(draw(st.integers(0, min(space.block_length, room, 3)))):
+        layers.append(Dense(draw(_widths(space.units))))
+    return PlainCNN((*layers, Softmax(draw(st.integers(1, 20)))), input_shape)
+
+
+@st.composite
+def limited_spaces(draw: st.DrawFn, space: SearchSpace, architecture: PlainCNN) -> SearchSpace:
+    """The space with random limits that `architecture` keeps, often exactly."""
+    parameters = architecture.parameter_count
+    widest = descendant(architecture, legal_widenings(architecture, replace(space, max_parameters=None)))
+    limit = st.one_of(
+        st.none(),
+        st.integers(parameters, widest.parameter_count),
+        st.integers(widest.parameter_count, 20 * widest.parameter_count),
+    )
+    return replace(
+        space,
+        max_blocks=len(architecture.blocks) + draw(st.integers(0, 1)),
+        block_length=max(map(len, architecture.blocks)) + draw(st.integers(0, 3)),
+        max_layers=len(architecture.layers) + draw(st.integers(0, 6)),
+        max_parameters=draw(limit),
+    )
+
+
+@st.composite
+def networks_in_spaces(draw: st.DrawFn, space: SearchSpace | None = None) -> tuple[PlainCNN, SearchSpace]:
+    """A network, and a space with random limits around it."""
+    space = space or draw(search_spaces)
+    architecture = draw(plain_networks(space, draw(st.sampled_from(INPUT_SHAPES))))
+    return architecture, draw(limited_spaces(space, architecture))
+
+
+@st.composite
+def transformation_chains(
+    draw: st.DrawFn, architecture: PlainCNN, space: SearchSpace, length: int
+) -> list[Transformation]:
+    """The transformations of `length` steps drawn from the masks.
+
+    A step widens at least one layer (one transformation each) or inserts one; the chain ends early where neither is
+    legal.
+    """
+    chain: list[Transformation] = []
+    for _ in range(length):
+        widenings, deepenings = legal_widenings(architecture, space), legal_deepenings(architecture, space)
+        if not widenings and not deepenings:
+            break
+        if widenings and (not deepenings or draw(st.booleans())):
+            step = draw(st.lists(st.sampled_from(widenings), min_size=1, unique=True))
+        else:
+            step = [draw(st.sampled_from(deepenings))]
+        architecture = descendant(architecture, step)
+        chain += step
+    return chain
+
+
+def random_chain(
+    architecture: PlainCNN, space: SearchSpace, rng: np.random.Generator, length: int
+) -> list[Transformation]:
+    """The transformations of `length` steps drawn from the masks; as `transformation_chains`, for a seeded loop.
+
+    Each step tosses a coin between the kinds that are legal, then draws uniformly: one of the non-empty sets of
+    layers to widen, or one insertion.
+    """
+    chain: list[Transformation] = []
+    for _ in range(length):
+        widenings, deepenings = legal_widenings(architecture, space), legal_deepenings(architecture, space)
+        if not widenings and not deepenings:
+            break
+        step: list[Transformation] = []
+        if widenings and (not deepenings or rng.random() < 0.5):
+            while not step:
+                step = [widening for widening in widenings if rng.random() < 0.5]
+        else:
+            step = [deepenings[rng.integers(len(deepenings))]]
+        architecture = descendant(architecture, step)
+        chain += step
+    return chain
+
+
+def descendant(architecture: PlainCNN, chain: Iterable[Transformation]) -> PlainCNN:
+    """The network at the end of a chain of transformations."""
+    return reduce(lambda parent, transformation: transformation.apply(parent), chain, architecture)
+
+
+def legal_widenings(architecture: PlainCNN, space: SearchSpace) -> tuple[Net2Wider, ...]:
+    """Every widening that the mask allows; any set of them is legal together."""
+    return space.widening(architecture, [i for i, legal in enumerate(space.widen_mask(architecture)) if legal])
+
+
+def legal_deepenings(architecture: PlainCNN, space: SearchSpace) -> list[Net2Deeper]:
+    """Every insertion that the mask allows."""
+    return [
+        space.deepening(architecture, block, position, kernel)
+        for block, positions in enumerate(space.deepen_mask(architecture))
+        for position, kernels in enumerate(positions)
+        for kernel, legal in enumerate(kernels)
+        if legal
+    ]
+
+
+def _widths(rungs: tuple[int, ...]) -> st.SearchStrategy[int]:
+    between = [st.integers(low, high) for low, high in pairwise((1, *rungs))]
+    return st.one_of(st.sampled_from(rungs), *between)
+
+
+@st.composite
+def _pools(draw: st.DrawFn, side: int) -> Pool:
+    size = draw(st.integers(1, min(side, 4)))
+    return Pool(size, draw(st.integers(1, 3)), draw(st.sampled_from(["MAX", "AVG"])))
