@@ -1,7 +1,7 @@
 """The Gymnasium environment: a thin shell around the pure functions of `transition.py`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -48,7 +48,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         InvalidConfiguration: If a name or a number makes no sense.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             info |= outcome
         return self._episode.observation(), value, self._episode.over, False, info
 
-    def render(self) -> str | np.ndarray | None:  # type: ignore[override] - what Gymnasium's own text environments do
+    def render(self) -> str | np.ndarray | None:
         """The layer string, or a picture, uint8 `[height, width, 3]`."""
         if self.render_mode == "ansi":
             return f"{self.architecture}\n"

@@ -31,7 +31,7 @@ def make_process(
     if len(input_shape) != 3:
         raise InvalidConfiguration(f"input_shape is height, width and channels. Received: {tuple(input_shape)}")
     limited = space_named(space, max_parameters)
-    network = PlainCNN.parse(start, input_shape) if start else limited.start_network(input_shape, classes)
+    network = PlainCNN.parse(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
     if network.classes != classes:
         raise InvalidConfiguration(f"The start network ends in {network.classes} classes. Expected: SM({classes})")
     return Process(space=limited, start=network, schedule=tuple(schedule))

@@ -12,6 +12,7 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
 
 Kind = Literal["train", "surrogate"]
+StrategyName = Literal["auto", "single", "mirrored"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,20 @@ class EvaluatorConfig:
     """Where tensorflow-datasets keeps its data."""
     cache_dir: str | None = None
     """Where trained start networks are kept; by default the user's cache folder for `eas_tf`."""
-    strategy: Literal["auto", "single", "mirrored"] = "auto"
+    strategy: StrategyName = "auto"
     """"single", "mirrored", or "auto" for mirrored where there are several GPUs."""
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise InvalidConfiguration(f"The evaluators are {', '.join(get_args(Kind))}. Received: {self.kind!r}")
+        if self.strategy not in get_args(StrategyName):
+            strategies = ", ".join(get_args(StrategyName))
+            raise InvalidConfiguration(f"The strategies are {strategies}. Received: {self.strategy!r}")
         for name in ("epochs", "start_epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.start_seed < 0:
+            raise InvalidConfiguration(f"start_seed must not be negative. Received: {self.start_seed}")
 
     def build(self, space: SearchSpace, start: PlainCNN) -> Evaluator:
         """Load the data, and train the start network or take it from the cache.
@@ -80,9 +86,10 @@ def evaluator_source(
     Args:
         evaluator: "train", "surrogate", or an evaluator.
         process: The environment's.
-        options: The fields of `EvaluatorConfig`.
+        options: The fields of `EvaluatorConfig`; an evaluator needs none, but registered ids bring theirs.
     """
-    if not isinstance(evaluator, str):
+    if isinstance(evaluator, Evaluator):
+        EvaluatorConfig(**options)
         return lambda: evaluator
     config = EvaluatorConfig(kind=evaluator, **options)
     return cache(lambda: config.build(process.space, process.start))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import pi, tan
 from typing import Any, Literal, TypeAlias
 
+import gymnasium as gym
 import numpy as np
 
 from eas_tf.architecture import PlainCNN, SearchSpace, Transformation
@@ -32,7 +33,7 @@ class Process:
     encoder: Encoder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not self.schedule or not set(self.schedule) <= {"deepen", "widen"} or len(self.schedule) > 1000:
+        if not 1 <= len(self.schedule) <= 1000 or any(kind not in ("deepen", "widen") for kind in self.schedule):
             raise InvalidConfiguration(
                 f'A schedule is a list of 1 to 1,000 times "deepen" or "widen". Received: {list(self.schedule)[:20]}'
             )
@@ -88,21 +89,44 @@ def transition(
         action: "deepen": block, position and kernel number; "widen": for each layer 0 or 1. Only the kind that is due
             is read.
         mask: What `action_mask` says of the state.
+
+    Raises:
+        InvalidAction: If the part that is due is outside the action space.
     """
     if due(process, state) == "deepen":
-        block, position, kernel = map(int, action["deepen"])
+        block, position, kernel = _insertion(action["deepen"], mask["deepen"].shape)
         legal = bool(mask["deepen"][block, position, kernel])
         # The one entry before the first convolution inserts nothing.
         if legal and (block, position) != (0, 0):
             deeper = process.space.deepening(state.architecture, block, position, kernel)
             return _after(state, deeper.apply(state.architecture), deeper), True
     else:
-        chosen = np.flatnonzero(action["widen"])
+        chosen = _layers(action["widen"], len(mask["widen"]))
         legal = bool(mask["widen"][chosen].all())
         if legal:
-            wider = process.space.widening(state.architecture, chosen.tolist())
-            return _after(state, process.space.widened(state.architecture, chosen.tolist()), *wider), True
+            wider = process.space.widening(state.architecture, chosen)
+            return _after(state, process.space.widened(state.architecture, chosen), *wider), True
     return _after(state, state.architecture), legal
+
+
+def _insertion(deepen: Any, limits: tuple[int, ...]) -> list[int]:
+    """Block, position and kernel number; a negative number would count from the end, and is refused too."""
+    place = np.asarray(deepen)
+    numbers = place.tolist() if place.shape == (3,) and place.dtype.kind in "iu" else ()
+    if not numbers or any(not 0 <= number < limit for number, limit in zip(numbers, limits, strict=True)):
+        raise gym.error.InvalidAction(
+            f"An insertion is a block, position and kernel number, below {limits}. Received: {deepen!r}"
+        )
+    return numbers
+
+
+def _layers(widen: Any, layers: int) -> list[int]:
+    """The indices of the layers that are to be widened."""
+    chosen = np.asarray(widen)
+    indices = np.flatnonzero(chosen).tolist()
+    if chosen.shape != (layers,) or np.count_nonzero(chosen == 1) != len(indices):
+        raise gym.error.InvalidAction(f"A widening is 0 or 1 for each of {layers} layers. Received: {widen!r}")
+    return indices
 
 
 def _after(state: State, architecture: PlainCNN, *transformations: Transformation) -> State:

@@ -1,7 +1,7 @@
 """Many episodes side by side, whose children are evaluated together: a batch of networks is one call."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -21,7 +21,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
     (Gymnasium's autoreset mode NEXT_STEP).
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
+    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
 
     def __init__(
         self,
@@ -64,10 +64,13 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
             options: There are none.
         """
         del options
-        seeds = [seed + i for i in range(self.num_envs)] if isinstance(seed, int) else seed
-        for i, one in enumerate(seeds or ()):
+        if seed is None or isinstance(seed, int | np.integer):
+            seed = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise InvalidConfiguration(f"reset takes one seed, or {self.num_envs} seeds. Received: {len(seed)}")
+        for i, one in enumerate(seed):
             if one is not None:
-                self._rngs[i] = gym.utils.seeding.np_random(one)[0]
+                self._rngs[i] = gym.utils.seeding.np_random(int(one))[0]
         for episode in self._episodes:
             episode.reset()
         return self._observations(), self._infos([episode.info() for episode in self._episodes])
@@ -78,8 +81,8 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         """Transform every network; after the last step of the schedule, evaluate them all in one call."""
         rewards, never = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
         if self._episodes[0].over:
-            observations, infos = self.reset()
-            return observations, rewards, never, never.copy(), infos
+            observations, start = self.reset()
+            return observations, rewards, never, never.copy(), start
         for episode, action in zip(self._episodes, iterate(self.action_space, actions), strict=True):
             episode.act(action)
         infos = [episode.info() for episode in self._episodes]
@@ -92,8 +95,8 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
                 infos[i] |= outcome
         return self._observations(), rewards, np.full(self.num_envs, over), never, self._infos(infos)
 
-    def _observations(self) -> dict[str, Any]:
-        empty = create_empty_array(self.single_observation_space, self.num_envs)
+    def _observations(self) -> Any:
+        empty: Any = create_empty_array(self.single_observation_space, self.num_envs)
         return concatenate(self.single_observation_space, [e.observation() for e in self._episodes], empty)
 
     def _infos(self, infos: Sequence[dict[str, Any]]) -> dict[str, Any]:

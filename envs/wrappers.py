@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 
-class FlatActions(gym.Wrapper[dict[str, Any], int, dict[str, Any], dict[str, Any]], gym.utils.RecordConstructorArgs):
+class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """One `Discrete` action and one flat mask, int8 `[n]`, in `info["action_mask"]`.
 
     The actions are, in this order: every insertion (block, position and kernel, in C order), then every layer to be
@@ -17,9 +17,9 @@ class FlatActions(gym.Wrapper[dict[str, Any], int, dict[str, Any], dict[str, Any
     def __init__(self, env: gym.Env[dict[str, Any], dict[str, Any]]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
-        spaces = env.action_space
-        self._insertions = tuple(spaces["deepen"].nvec)  # type: ignore[index] - a Dict
-        self._layers = spaces["widen"].n  # type: ignore[index]
+        spaces: Any = env.action_space
+        self._insertions = tuple(spaces["deepen"].nvec)
+        self._layers = spaces["widen"].n
         self._nothing = int(np.prod(self._insertions)) + self._layers
         self.action_space = gym.spaces.Discrete(self._nothing + 1)
         self._mask = np.zeros(self._nothing + 1, np.int8)
@@ -34,7 +34,13 @@ class FlatActions(gym.Wrapper[dict[str, Any], int, dict[str, Any], dict[str, Any
         return observation, self._flattened(observation, info)
 
     def step(self, action: int) -> Any:
-        """As the environment's own, with the flat action."""
+        """As the environment's own, with the flat action.
+
+        Raises:
+            InvalidAction: If there is no action of that number.
+        """
+        if not self.action_space.contains(action):
+            raise gym.error.InvalidAction(f"An action is a number from 0 to {self._nothing}. Received: {action!r}")
         insertion, widen = np.zeros(3, np.int64), np.zeros(self._layers, np.int8)
         first_layer = self._nothing - self._layers
         illegal = not self._mask[action]

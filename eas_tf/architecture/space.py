@@ -59,9 +59,10 @@ class SearchSpace:
                 )
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InvalidConfiguration(f"The kernels of a space must be odd. Received: {self.kernels}")
-        limits = (self.max_blocks, self.block_length, self.max_layers, self.max_parameters)
-        if any(limit is not None and limit < 1 for limit in limits):
-            raise InvalidConfiguration(f"The limits of a space must be at least 1. Received: {limits}")
+        for limit in ("max_blocks", "block_length", "max_layers", "max_parameters"):
+            value = getattr(self, limit)
+            if value is not None and value < 1:
+                raise InvalidConfiguration(f"{limit} must be at least 1. Received: {value}")
         nothing = (((False,) * len(self.kernels),) * self.block_length,) * self.max_blocks
         object.__setattr__(self, "_nothing", nothing)
 

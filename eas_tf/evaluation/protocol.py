@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from eas_tf.architecture import PlainCNN, Transformation
 
@@ -33,6 +33,7 @@ class Result:
     failure: str | None = None
 
 
+@runtime_checkable
 class Evaluator(Protocol):
     """Turns requests into results. All children of one evaluator have the same parent."""
 

@@ -5,6 +5,7 @@ builds one Keras model at its end.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -104,12 +105,8 @@ class LayerGraph:
         )
 
     def _free_names(self, count: int) -> list[str]:
-        number, names = 1, []
-        while len(names) < count:
-            if f"inserted_{number}" not in self:
-                names.append(f"inserted_{number}")
-            number += 1
-        return names
+        free = (f"inserted_{number}" for number in itertools.count(1))
+        return list(itertools.islice((name for name in free if name not in self), count))
 
     def renamed(self, names: Sequence[str]) -> Self:
         """The graph with these names for its nodes, in order."""
@@ -175,7 +172,9 @@ class LayerGraph:
         # A sequential model hides its input layer; the functional model of the same layers does not.
         functional = keras.Model(model.inputs, model.outputs)
         config = functional.get_config()
-        nodes = tuple(_read_node(functional.get_layer(entry["name"]), entry) for entry in config["layers"])
+        # Operations too: `x * 2` is none of the layers, and has to be refused by name.
+        operations = {operation.name: operation for operation in functional.operations}
+        nodes = tuple(_read_node(operations[entry["name"]], entry) for entry in config["layers"])
         outputs = [config["output_layers"]] if isinstance(config["output_layers"][0], str) else config["output_layers"]
         return cls(nodes, tuple(name for name, *_ in outputs))
 
@@ -196,6 +195,8 @@ class LayerGraph:
             tensors[node.name] = layer(received[0] if len(received) == 1 else received)
             if node.weights:
                 layer.set_weights(node.weights)
+            if node.layer == "Normalization":
+                layer.finalize_state()  # what it adapted to takes effect only then
         inputs = [tensors[node.name] for node in self.nodes if node.layer == "InputLayer"]
         outputs = [tensors[name] for name in self.outputs]
         return keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs[0] if len(outputs) == 1 else outputs)

@@ -4,9 +4,11 @@ A rule receives a node and the map of its input. It returns the rewritten node a
 the node absorbed the map. Layers that have no rule are refused by name.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import prod
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+import numpy as np
 
 from eas_tf.errors import IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import ChannelMap
@@ -53,7 +55,17 @@ def node_inputs(incoming: ChannelMap) -> int:
     return int(incoming.source.max()) + 1
 
 
-@_rule("BatchNormalization", "ReLU", "MaxPooling2D", "AveragePooling2D", "Dropout")
+@_rule("BatchNormalization")
+def normalise(node: Node, incoming: ChannelMap) -> tuple[Node, ChannelMap | None]:
+    """Batch norm works on each channel by itself, if its axis is that of the channels."""
+    if node.config["axis"] not in (-1, len(node.shape)):
+        raise UnsupportedLayer(
+            f"{node.name!r} normalises axis {node.config['axis']}, not the channels, which are last."
+        )
+    return pass_on(node, incoming)
+
+
+@_rule("ReLU", "MaxPooling2D", "AveragePooling2D", "Dropout")
 def pass_on(node: Node, incoming: ChannelMap) -> tuple[Node, ChannelMap]:
     """What works on each channel by itself repeats its weights, `[channels]` each, and passes the map on."""
     return widened(node, incoming, weights=tuple(map(incoming.select, node.weights))), incoming
@@ -75,7 +87,14 @@ def refuse_softmax(node: Node, incoming: ChannelMap) -> tuple[Node, None]:
     )
 
 
-def widened(node: Node, outgoing: ChannelMap, **changes: object) -> Node:
+def widened(
+    node: Node,
+    outgoing: ChannelMap,
+    weights: tuple[np.ndarray, ...] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> Node:
     """The node with an output whose channels, and whose moments, are repeated by a map."""
     moments = node.moments and node.moments[outgoing.source]
-    return node.changed(shape=(*node.shape[:-1], len(outgoing.source)), moments=moments, **changes)
+    shape = (*node.shape[:-1], len(outgoing.source))
+    weights = node.weights if weights is None else weights
+    return node.changed(shape=shape, moments=moments, weights=weights, config=config)

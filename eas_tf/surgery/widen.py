@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation
+from eas_tf.errors import IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
 from eas_tf.surgery.graph import LayerGraph, Node
 from eas_tf.surgery.rules import rule_for, widened
@@ -15,6 +15,9 @@ NOISE = 1e-2
 
 #: The configuration key that holds the width of each layer class which can be widened.
 _WIDTH_KEYS = {"Conv2D": "filters", "Dense": "units"}
+
+#: Activations that compare or combine channels, so that replicas would change what they give.
+_MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
 
 
 def widen(
@@ -52,14 +55,14 @@ def widen_graph(
 
     Raises:
         IllegalTransformation: If there is no such layer, it is not narrower, or its channels are the graph's output.
-        UnsupportedLayer: If the new channels would reach a layer without a rule.
+        UnsupportedLayer: If the layer is grouped or has channels first, or the new channels would reach a layer without
+            a rule.
     """
     if name not in graph or graph[name].layer not in _WIDTH_KEYS:
         names = [node.name for node in graph.nodes if node.layer in _WIDTH_KEYS]
         raise IllegalTransformation(f"The layers that can be widened are {', '.join(names)}. Received: {name!r}")
     node = graph[name]
-    if node.config["activation"] == "softmax":
-        raise IllegalTransformation(f"Layer {name!r} ends in a softmax, whose sum would count replicas twice.")
+    _check_channels_are_independent(node)
     drawn = ChannelMap.draw(node.weights[0].shape[-1], width, rng=rng, equal_shares=symmetry_breaking == "noise")
     changed = {name: _widened_layer(node, drawn, rng if symmetry_breaking == "noise" else None)}
     pending: list[tuple[str, ChannelMap]] = [(name, drawn)]
@@ -72,6 +75,20 @@ def widen_graph(
             if outgoing is not None:
                 pending.append((consumer.name, outgoing))
     return graph.replaced(changed)
+
+
+def _check_channels_are_independent(node: Node) -> None:
+    activation = node.config["activation"]
+    if activation in _MIXING:
+        raise IllegalTransformation(
+            f"Layer {node.name!r} ends in the activation {activation}, whose sum would count replicas twice."
+        )
+    if not isinstance(activation, str):
+        raise UnsupportedLayer(f"Layer {node.name!r} has an activation of its own: make it a layer after this one.")
+    if node.config.get("groups", 1) > 1:
+        raise UnsupportedLayer(f"{node.name!r} is a grouped convolution, whose replicas would see other channels.")
+    if node.config.get("data_format") == "channels_first":
+        raise UnsupportedLayer(f"{node.name!r} has channels first; surgery works on channels last.")
 
 
 def _widened_layer(node: Node, drawn: ChannelMap, noise: np.random.Generator | None) -> Node:

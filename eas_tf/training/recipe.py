@@ -1,6 +1,7 @@
 """How a network is trained: every constant of the EAS paper, section "Experiments and Results"."""
 
 from dataclasses import dataclass
+from math import inf
 
 from eas_tf.errors import InvalidConfiguration
 
@@ -31,7 +32,7 @@ class Recipe:
             raise InvalidConfiguration(
                 f"Epochs and batch must be at least 1. Received: epochs {self.epochs}, batch {self.batch}"
             )
-        if self.learning_rate <= 0 or not 0 <= self.momentum < 1 or self.weight_decay < 0:
+        if not (0 < self.learning_rate < inf and 0 <= self.momentum < 1 and 0 <= self.weight_decay < inf):
             raise InvalidConfiguration(
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"

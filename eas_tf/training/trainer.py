@@ -128,8 +128,8 @@ class Trainer:
         """
         if batch % self._replicas or batch > len(self._data.x_train):
             raise InvalidConfiguration(
-                f"A batch must be a multiple of the {self._replicas} devices, and at most the {len(self._data.x_train)} "
-                f"training images. Received: {batch}"
+                f"A batch must be a multiple of the {self._replicas} devices, and at most the "
+                f"{len(self._data.x_train)} training images. Received: {batch}"
             )
 
     def _step_function(

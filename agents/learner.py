@@ -1,0 +1,68 @@
+"""The policy-gradient step of REINFORCE, as the EAS paper's code takes it: one Adam update a batch."""
+
+import keras
+import tensorflow as tf
+
+from eas_tf.agents.policy import DEEPEN_SAMPLES, WIDEN_SAMPLES, Policy, Samples
+
+
+class Learner:
+    """Moves a policy towards decisions that were rewarded more than expected.
+
+    Args:
+        policy: Changed in place.
+        learning_rate: Of Adam, whose other constants are the paper's code's: TensorFlow 1's defaults.
+        entropy_bonus: Weight of the entropy in the loss.
+    """
+
+    def __init__(self, policy: Policy, *, learning_rate: float, entropy_bonus: float) -> None:
+        self._policy = policy
+        self._entropy_bonus = entropy_bonus
+        with tf.device("/CPU:0"):
+            self._optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
+            self._optimizer.build(policy.trainable_variables)
+
+    @tf.function(
+        input_signature=[
+            DEEPEN_SAMPLES,
+            WIDEN_SAMPLES,
+            tf.TensorSpec([None], tf.float32),
+            tf.TensorSpec([], tf.float32),
+        ],
+        autograph=False,
+    )
+    def update(
+        self, deepen: Samples, widen: Samples, advantages: tf.Tensor, networks: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """One update on all decisions of a batch.
+
+        The loss is -(1/B) sum over the B networks of (R - b) times the summed log-probability of a network's
+        decisions, minus the bonus times the mean over networks of their summed entropies (in nats).
+
+        Args:
+            deepen: The Net2Deeper decisions of all steps and networks.
+            widen: The Net2Wider decisions.
+            advantages: R - b of each sample's network, `[samples]`, first for `deepen`, then for `widen`.
+            networks: B.
+
+        Returns:
+            `entropy`, `loss` and `gradient_norm`, of the policy before the update.
+        """
+        with tf.device("/CPU:0"):
+            loss, entropy, gradients = self.gradients(deepen, widen, advantages, networks)
+            self._optimizer.apply(gradients, self._policy.trainable_variables)
+            return {"entropy": entropy, "loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def gradients(
+        self, deepen: Samples, widen: Samples, advantages: tf.Tensor, networks: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+        """The loss of `update`, the entropy, and the loss's gradient by the policy's trainable variables."""
+        variables = [variable.value for variable in self._policy.trainable_variables]
+        with tf.GradientTape() as tape:
+            scores = self._policy.score(deepen, widen)
+            entropy = tf.reduce_sum(scores.entropy) / networks
+            gain = tf.reduce_sum(advantages * scores.log_probability) / networks
+            loss = -gain - self._entropy_bonus * entropy
+        gradients = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        # An embedding's gradient comes as the rows that were looked up.
+        return loss, entropy, [tf.convert_to_tensor(gradient) for gradient in gradients]

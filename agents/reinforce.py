@@ -1,0 +1,183 @@
+"""REINFORCE (Williams 1992), with which the EAS paper trains its controller.
+
+TensorFlow is imported when an agent is made, so that a command line can be built from `ReinforceConfig` without it.
+"""
+
+from dataclasses import dataclass, field
+from math import inf
+from typing import TYPE_CHECKING
+
+import gymnasium
+import numpy as np
+
+from eas_tf.agents.base import Batch, Kind
+from eas_tf.agents.baseline import MovingAverage
+from eas_tf.agents.spaces import Sizes, Step
+from eas_tf.errors import InvalidConfiguration
+
+if TYPE_CHECKING:
+    from eas_tf.agents.policy import Samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforceConfig:
+    """How the controller learns. The defaults are the paper's; what it leaves open is its code's."""
+
+    learning_rate: float = 2e-3
+    """Adam's step size (code)."""
+    entropy_bonus: float = 1e-5
+    """Weight of the entropy in the loss, in units of reward per nat (code)."""
+    baseline_decay: float = 0.95
+    """Weight that a batch's mean reward keeps in the baseline with each batch after it (paper, training details)."""
+    baseline_sees_batch: bool = False
+    """Whether a batch enters the baseline before it is compared with it: the code's reading; see `MovingAverage`."""
+
+    def __post_init__(self) -> None:
+        for what, value, legal in (
+            ("learning rate must be positive", self.learning_rate, 0 < self.learning_rate < inf),
+            ("entropy bonus must not be negative", self.entropy_bonus, 0 <= self.entropy_bonus < inf),
+            ("baseline's decay must be from 0 to below 1", self.baseline_decay, 0 <= self.baseline_decay < 1),
+        ):
+            if not legal:
+                raise InvalidConfiguration(f"The {what}. Received: {value}")
+
+
+@dataclass(kw_only=True)
+class _Trajectory:
+    """The decisions of one batch of episodes, step by step."""
+
+    networks: int
+    steps_left: int
+    steps: list[tuple[Step, np.ndarray]] = field(default_factory=list)
+
+    def samples(self, kind: Kind, sizes: Sizes) -> "Samples":
+        """All decisions of one kind, step after step, networks in order within each; possibly none."""
+        from eas_tf.agents.policy import Samples
+
+        chosen = [(step.tokens, step.legal, decisions) for step, decisions in self.steps if step.kind is kind]
+        if chosen:
+            return Samples(*(np.concatenate(arrays) for arrays in zip(*chosen, strict=True)))
+        layers, places = (0, sizes.max_layers), (0, sizes.blocks, sizes.positions, sizes.kernels)
+        deepening = kind is Kind.DEEPEN
+        decisions = np.zeros((0, 3), np.int64) if deepening else np.zeros(layers, np.int8)
+        return Samples(np.zeros(layers, np.int32), np.zeros(places if deepening else layers, bool), decisions)
+
+
+class ReinforceAgent:
+    """The paper's controller, trained by REINFORCE with a moving-average baseline.
+
+    One update per batch of episodes; no discount: all decisions of a network share its advantage R - b, which is
+    neither clipped nor divided by a standard deviation.
+
+    Args:
+        observation_space: Of a single environment.
+        action_space: Likewise.
+        rng: Where initial weights and decisions come from. The same generator and rewards give the same decisions.
+        config: How it learns; the paper's settings by default.
+
+    Raises:
+        InvalidConfiguration: If the spaces are not those of an EAS environment.
+    """
+
+    def __init__(
+        self,
+        observation_space: gymnasium.Space,
+        action_space: gymnasium.Space,
+        *,
+        rng: np.random.Generator,
+        config: ReinforceConfig | None = None,
+    ) -> None:
+        self._sizes = Sizes.of(observation_space, action_space)
+        from eas_tf.agents.learner import Learner
+        from eas_tf.agents.policy import Policy
+
+        self._config = config or ReinforceConfig()
+        self._rng = rng
+        self._baseline = MovingAverage(self._config.baseline_decay)
+        self._trajectory: _Trajectory | None = None
+        self.policy = Policy(self._sizes, rng=rng)
+        self._learner = Learner(
+            self.policy, learning_rate=self._config.learning_rate, entropy_bonus=self._config.entropy_bonus
+        )
+
+    def act(self, observation: Batch, mask: Batch) -> dict[str, np.ndarray]:
+        """Decide one step for every network and remember it; see `Agent.act`.
+
+        An observation with no fewer steps left than the one before starts a new batch of episodes; one that was not
+        learned from is then forgotten, so a policy can be tried without training it.
+
+        Raises:
+            InvalidConfiguration: If observation or mask are not as the spaces say, or the batch changed its size
+                within its episodes.
+        """
+        step = self._sizes.read(observation, mask)
+        actions: dict[str, np.ndarray] = {
+            "deepen": np.zeros((len(step.tokens), 3), np.int64),
+            "widen": np.zeros(step.tokens.shape, np.int8),
+        }
+        if step.kind is not Kind.OVER:
+            decisions = self._sample(step)
+            self._remember(step, decisions)
+            actions["deepen" if step.kind is Kind.DEEPEN else "widen"] = decisions.copy()
+        return actions
+
+    def _sample(self, step: Step) -> np.ndarray:
+        if step.kind is Kind.DEEPEN:
+            sample, choices = (
+                self.policy.sample_deepen,
+                self._sizes.blocks + self._sizes.positions + self._sizes.kernels,
+            )
+        else:
+            sample, choices = self.policy.sample_widen, self._sizes.max_layers
+        noise = self._rng.random((len(step.tokens), choices), dtype=np.float32)
+        return sample(step.tokens, step.legal, noise).numpy()
+
+    def _remember(self, step: Step, decisions: np.ndarray) -> None:
+        networks = len(step.tokens)
+        if self._trajectory is None or step.steps_left >= self._trajectory.steps_left:
+            self._trajectory = _Trajectory(networks=networks, steps_left=step.steps_left)
+        if networks != self._trajectory.networks:
+            raise InvalidConfiguration(
+                f"A batch keeps its {self._trajectory.networks} networks to the end of their episodes. "
+                f"Received: {networks}"
+            )
+        self._trajectory.steps_left = step.steps_left
+        self._trajectory.steps.append((step, decisions))
+
+    def learn(self, rewards: np.ndarray) -> dict[str, float]:
+        """Update the policy once, on all decisions since the batch began; see `Agent.learn`.
+
+        Returns:
+            `baseline`, `advantage` (mean), `entropy` (nats a network, all steps), `loss` and `gradient_norm`.
+
+        Raises:
+            InvalidConfiguration: If nothing was decided since the last call, or `rewards` is not one finite number
+                for each network. Nothing is changed or forgotten then.
+        """
+        if self._trajectory is None:
+            raise InvalidConfiguration("There is nothing to learn from: call act() for each step of a batch first.")
+        rewards = np.asarray(rewards, np.float64)
+        if rewards.shape != (self._trajectory.networks,) or not np.isfinite(rewards).all():
+            raise InvalidConfiguration(
+                f"Give one finite reward for each of the {self._trajectory.networks} networks. Received: {rewards}"
+            )
+        baseline = self._baseline_for(float(rewards.mean()))
+        diagnostics = self._update(self._trajectory, rewards - baseline)
+        self._trajectory = None
+        return {"baseline": baseline, "advantage": float(rewards.mean()) - baseline, **diagnostics}
+
+    def _baseline_for(self, mean: float) -> float:
+        """What this batch is compared with, and the batch's entry into the average.
+
+        Before the first batch there is no previous reward. Its own mean stands in: rewards are mostly positive, and
+        compared with 0 every decision of the first batch would be reinforced, the bad ones too.
+        """
+        previous = self._baseline.value
+        updated = self._baseline.update(mean)
+        return updated if self._config.baseline_sees_batch or previous is None else previous
+
+    def _update(self, trajectory: _Trajectory, advantages: np.ndarray) -> dict[str, float]:
+        deepen, widen = (trajectory.samples(kind, self._sizes) for kind in (Kind.DEEPEN, Kind.WIDEN))
+        repeated = np.tile(advantages, len(trajectory.steps)).astype(np.float32)
+        networks = np.float32(trajectory.networks)
+        return {name: float(value) for name, value in self._learner.update(deepen, widen, repeated, networks).items()}

@@ -1,0 +1,32 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from eas_tf.agents import AGENTS, make_agent
+from eas_tf.errors import InvalidConfiguration
+
+
+def test_the_package_random_search_and_the_settings_load_no_tensorflow():
+    code = (
+        "import sys, numpy\n"
+        "from eas_tf.agents import make_agent\n"
+        "from eas_tf.agents.reinforce import ReinforceAgent, ReinforceConfig\n"
+        "ReinforceConfig()\n"
+        "make_agent('random', None, None, rng=numpy.random.default_rng(0))\n"
+        "sys.exit(' '.join(name for name in ('tensorflow', 'keras') if name in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_every_agent_can_be_made_by_name(name, case):
+    agent = make_agent(name, *case.spaces(), rng=np.random.default_rng(0))
+    assert agent.__class__.__name__.lower().startswith(name)
+
+
+def test_an_unknown_agent_is_refused_with_the_names_there_are(case):
+    with pytest.raises(InvalidConfiguration, match="reinforce, random"):
+        make_agent("ppo", *case.spaces(), rng=np.random.default_rng(0))

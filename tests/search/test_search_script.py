@@ -1,0 +1,226 @@
+"""The main job from the command line: a real search on the digits, small."""
+
+import io
+import json
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from eas_tf import data
+from eas_tf.architecture import PlainCNN, parse_transformation
+from eas_tf.search.config import SearchConfig
+from eas_tf.search.driver import search
+from eas_tf.search.plan import Plan
+from eas_tf.search.progress import Progress
+from eas_tf.surgery import load_network
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
+
+
+def run(*arguments, cwd, timeout=120):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], cwd=cwd, capture_output=True, text=True, timeout=timeout, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A search of eleven networks, which is one whole batch of the agent and part of another."""
+    folder = tmp_path_factory.mktemp("search")
+    result = run("--networks", "11", "--epochs", "1", "--start-epochs", "6", "--output", "out", cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "out", result.stdout
+
+
+@pytest.fixture(scope="module")
+def rows(finished):
+    database = sqlite3.connect(finished[0] / "run.sqlite")
+    database.row_factory = sqlite3.Row
+    yield list(database.execute("SELECT * FROM network ORDER BY id"))
+    database.close()
+
+
+def test_the_run_directory_is_whole(finished):
+    files = {path.name for path in finished[0].iterdir()}
+    assert {"config.json", "split.json", "run.sqlite", "start.keras", "best.keras", "progress.png"} <= files
+    assert not [name for name in files if "partial" in name]
+    config = json.loads((finished[0] / "config.json").read_text())
+    assert config["networks"] == 11
+    assert config["space"] == "digits"
+    assert {"python", "eas_tf", "tensorflow", "keras", "gymnasium", "numpy"} <= set(config["versions"])
+
+
+def test_a_line_a_network_and_a_leaderboard(finished, rows):
+    lines = finished[1].splitlines()
+    for row in rows:
+        (line,) = [line for line in lines if f"#{row['id']} " in line and "parameters" in line]
+        assert row["architecture"] in line
+        assert f"{row['parameters']:,}" in line
+        assert f"{100 * row['accuracy']:.2f} %" in line
+    assert any("left]" in line for line in lines)
+    assert any("Best networks" in line for line in lines)
+
+
+def test_every_child_can_be_rebuilt_from_its_row(finished, rows):
+    start, *children = rows
+    assert len(children) == 11
+    digest = load_network(finished[0] / "start.keras").digest
+    for row in children:
+        child = PlainCNN.parse(start["architecture"], (8, 8, 1))
+        for text in row["transformations"].split():
+            child = parse_transformation(text).apply(child)
+        assert str(child) == row["architecture"]
+        assert child.parameter_count == row["parameters"]
+        assert row["parent"] == digest
+        assert 0 <= row["accuracy"] <= 1
+        assert row["failure"] == ""
+    assert len({row["seed"] for row in rows}) == 12
+
+
+def test_the_best_network_reaches_the_printed_accuracy_without_eas_tf(finished, rows, tmp_path):
+    best = max(row["accuracy"] for row in rows)
+    program = f"""
+import json, sys, keras, numpy as np
+split = json.load(open({str(finished[0] / "split.json")!r}))
+digits = np.load({str(Path(data.__file__).parent / "digits.npz")!r})
+where = split["validation_indices"]
+model = keras.models.load_model({str(finished[0] / "best.keras")!r})
+hits = model.predict(digits["x_train"][where], verbose=0).argmax(-1) == digits["y_train"][where]
+assert not [name for name in sys.modules if name.startswith("eas_tf")]
+print(repr(float(hits.mean())))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert float(result.stdout) == best
+    assert f"best network:  validation accuracy {100 * best:.2f} %" in finished[1]
+
+
+def search_here(output, **options):
+    """A search in this process; the rows of its record."""
+    config = SearchConfig(output=output, networks=2, epochs=1, start_epochs=2, **options)
+    search(Plan.of(config), Progress(3, Console(file=io.StringIO())))
+    database = sqlite3.connect(output / "run.sqlite")
+    rows = database.execute("SELECT architecture, accuracy, parent, parameters FROM network ORDER BY id").fetchall()
+    database.close()
+    return rows
+
+
+def test_the_same_seed_makes_the_same_decisions_and_results(tmp_path):
+    first, again, other = (search_here(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
+    assert len(first) == 3
+    assert first == again
+    assert first != other
+
+
+def test_random_search_and_the_parameter_limit(tmp_path):
+    rows = search_here(tmp_path / "out", agent="random", max_params=1_000)
+    parameters = [count for *_, count in rows]
+    assert len(parameters) == 3
+    assert max(parameters) <= 1_000
+
+
+def test_an_interrupted_search_keeps_what_is_finished(tmp_path):
+    class Interrupting(Progress):
+        def network(self, line):
+            super().network(line)
+            if self._done == 2:
+                raise KeyboardInterrupt
+
+    config = SearchConfig(output=tmp_path / "out", networks=2, epochs=1, start_epochs=2)
+    with pytest.raises(KeyboardInterrupt):
+        search(Plan.of(config), Interrupting(3, Console(file=io.StringIO())))
+    database = sqlite3.connect(tmp_path / "out" / "run.sqlite")
+    assert database.execute("SELECT count(*) FROM network").fetchone() == (2,)
+    database.close()
+    assert {"best.keras", "start.keras", "progress.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return str(path)
+
+
+IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--networks", "0"], "--networks must be at least 1"),
+        (["--networks", "-3"], "--networks must be at least 1"),
+        (["--max-params", "-1"], "--max-params must be at least 1"),
+        (["--deepen-steps", "0", "--widen-steps", "0"], "An episode needs a step"),
+        (["--widen-steps", "-1"], "must not be negative"),
+        (["--start", "C(4,3,1), P(2,2,MAX) SM(10)"], "At position 20 of the layer string"),
+        (["--start", "C(4,3,1), C(200,3,1), SM(10)"], "wider than the last rung"),
+        (["--start", "C(4,3,1), P(2,2,MAX), SM(7)"], "7 classes"),
+        (["--max-params", "100"], "at most 100 are allowed"),
+        (["--dataset", "cifar11"], "Unknown data set"),
+        (["--dataset", "missing.npz"], "There is no file"),
+        (["--dataset", "cifar10", "--data-dir", "nowhere"], "is not there"),
+        (["--batch", "5000"], "--batch must be at most"),
+        (["--space", "huge"], "The spaces are"),
+        (["--output", "full"], "holds something already"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("years of work")
+    before = sorted(tmp_path.rglob("*"))
+    result = run(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len([line for line in result.stderr.splitlines() if line]) == 1
+    assert result.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES, "labels": LABELS}, "x_train"),
+        ({"x_train": IMAGES, "y_train": LABELS - 1}, "label"),
+        ({"x_train": IMAGES / 255.0, "y_train": LABELS}, "uint8"),
+        ({"x_train": IMAGES, "y_train": LABELS * 0}, "class"),
+        ({"x_train": IMAGES[:, :3, :3], "y_train": LABELS}, "pools"),
+    ],
+)
+def test_unusable_images_are_refused_in_one_line(arrays, message, tmp_path):
+    path = save(tmp_path / "mine.npz", **arrays)
+    result = run("--dataset", path, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert [child.name for child in tmp_path.iterdir()] == ["mine.npz"]
+
+
+def test_help_is_quick_and_loads_no_tensorflow(tmp_path):
+    program = (
+        "import sys, runpy\n"
+        "sys.argv = ['search.py', '--help']\n"
+        "try:\n"
+        f"    runpy.run_path({str(SCRIPT)!r}, run_name='__main__')\n"
+        "except SystemExit as error:\n"
+        "    assert not error.code\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    for option in ("--dataset", "--agent", "--space", "--networks", "--epochs", "--start-epochs", "--max-params"):
+        assert option in result.stdout
+
+
+def test_defaults_follow_the_data_set():
+    digits, mine = SearchConfig().resolved(), SearchConfig(dataset="mine.npz").resolved()
+    assert (digits.space, digits.epochs, digits.start_epochs, digits.batch) == ("digits", 4, 12, 32)
+    assert (mine.space, mine.epochs, mine.start_epochs, mine.batch) == ("paper", 20, 20, 64)
+    assert SearchConfig(epochs=3).resolved().epochs == 3
+    assert SearchConfig(deepen_steps=1, widen_steps=2).resolved().schedule == ("deepen", "widen", "widen")

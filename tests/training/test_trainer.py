@@ -1,0 +1,165 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from eas_tf import data
+from eas_tf.architecture import PlainCNN, space_named
+from eas_tf.errors import InvalidConfiguration, TrainingDiverged
+from eas_tf.surgery import grow, initialise, lower, measure_moments, output_difference
+from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+from eas_tf.training.strategy import make_strategy
+from eas_tf.training.trainer import Trainer
+
+SCRATCH = Recipe(epochs=2, batch=32, learning_rate=RATE_FROM_SCRATCH)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+@pytest.fixture(scope="module")
+def start(digits):
+    architecture = space_named("digits").start_network(digits.input_shape, digits.classes)
+    return initialise(lower(architecture, digits.mean, digits.std), rng=np.random.default_rng(0))
+
+
+@pytest.fixture(scope="module")
+def trainer(digits):
+    return Trainer(digits)
+
+
+def weights(graph):
+    return [weight for node in graph.nodes for weight in node.weights]
+
+
+def test_a_network_learns_the_digits_and_its_parent_is_untouched(trainer, start):
+    before, epochs = start.digest, []
+    trained = trainer.train(
+        start, replace(SCRATCH, epochs=10), seed=0, on_epoch=lambda epoch, loss: epochs.append((epoch, loss))
+    )
+    assert start.digest == before
+    assert [epoch for epoch, _ in epochs] == list(range(1, 11))
+    assert epochs[-1][1] < 0.5 * epochs[0][1]
+    assert trained.accuracy > 0.85
+    assert trainer.evaluate(trained.graph) == (trained.accuracy, trained.loss)
+
+
+def test_the_seed_decides_everything(trainer, start):
+    first, again, other = (trainer.train(start, SCRATCH, seed=seed).graph.digest for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+def test_accuracy_and_loss_are_those_of_the_keras_model(trainer, start, digits):
+    trained = trainer.train(start, SCRATCH, seed=0)
+    probabilities = trained.graph.to_keras().predict(digits.x_val, verbose=0)
+    assert trained.accuracy == (probabilities.argmax(-1) == digits.y_val).mean()
+    loss = -np.log(probabilities[np.arange(len(digits.y_val)), digits.y_val]).mean()
+    assert trained.loss == pytest.approx(loss, rel=1e-4)
+
+
+def test_one_epoch_is_what_keras_own_optimizer_does(digits):
+    """A network without batch norm's randomness of order: the whole set is one batch, and so one step.
+
+    Keras's SGD with Nesterov momentum m and velocity 0 moves by -(1 + m) * rate * gradient in its first step; ours is
+    written differently (the rate outside of the momentum) and must agree there. L2 is weight_decay * w in the gradient.
+    The rate of the first step is the initial one.
+    """
+    few = replace(digits, x_train=digits.x_train[:64], y_train=digits.y_train[:64])
+    architecture = PlainCNN.parse("C(4,3,1), P(2,2,MAX), FC(8), SM(10)", digits.input_shape)
+    graph = initialise(lower(architecture, digits.mean, digits.std), rng=np.random.default_rng(3))
+    recipe = Recipe(epochs=1, batch=64, learning_rate=0.05, weight_decay=1e-2)
+    ours = Trainer(few).train(graph, recipe, seed=0).graph.to_keras()
+    theirs = graph.to_keras()
+    wd = recipe.weight_decay
+    loss = keras.losses.SparseCategoricalCrossentropy()
+
+    class WithL2(keras.Model):
+        def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):  # noqa: ARG002 - Keras's
+            squares = sum(keras.ops.sum(keras.ops.square(w)) for w in self.trainable_weights)
+            return loss(y, y_pred) + wd * squares / 2
+
+    model = WithL2(theirs.inputs, theirs.outputs)
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9, nesterov=True))
+    model.fit(few.x_train.astype(np.float32), few.y_train, batch_size=64, epochs=1, verbose=0)
+    for mine, reference in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-3, atol=1e-5)
+
+
+def test_the_rate_falls_along_a_cosine_to_zero(digits):
+    """Without momentum and without a gradient from the data, L2 alone multiplies the weights by 1 - rate in each step.
+
+    Images that are all alike leave nothing after batch norm, and its gamma of 0 stops what rounding leaves, so the
+    first kernel has no gradient. Of 3 steps the rates are 0.9 * 0.5 * (1 + cos(pi * t / 3)) = 0.9, 0.675, 0.225 for t = 0 to
+    2: the product is 0.1 * 0.325 * 0.775 = 0.0251875. (A straight line to zero would give 0.1 * 0.4 * 0.7 = 0.028.)
+    """
+    blank = replace(digits, x_train=np.full((64, 8, 8, 1), 7, np.uint8), y_train=np.arange(64, dtype=np.int32) % 10)
+    architecture = PlainCNN.parse("C(4,1,1), P(8,8,AVG), FC(8), SM(10)", digits.input_shape)
+    graph = initialise(lower(architecture, digits.mean, digits.std), rng=np.random.default_rng(0))
+    _, *others = graph["conv_1_bn"].weights
+    norm = replace(graph["conv_1_bn"], weights=(np.zeros(4, np.float32), *others))
+    graph = graph.replaced({"conv_1_bn": norm})
+    recipe = Recipe(epochs=3, batch=64, learning_rate=0.9, momentum=0.0, weight_decay=1.0)
+    trained = Trainer(blank).train(graph, recipe, seed=0).graph
+    ratio = trained["conv_1"].weights[0] / graph["conv_1"].weights[0]
+    np.testing.assert_allclose(ratio, 0.0251875, rtol=1e-4)
+
+
+def test_a_loss_that_is_not_finite_is_noticed(trainer, start):
+    with pytest.raises(TrainingDiverged, match="epoch 1 of 2"):
+        trainer.train(start, Recipe(epochs=2, batch=32, learning_rate=1e30), seed=0)
+
+
+def test_a_batch_larger_than_the_set_is_refused(trainer, start):
+    with pytest.raises(InvalidConfiguration, match="1079 training images"):
+        trainer.train(start, Recipe(batch=2_000), seed=0)
+
+
+def test_crops_are_seeded_and_change_the_training(trainer, start):
+    recipe = replace(SCRATCH, epochs=1, crop_and_flip=True)
+    first, again = (trainer.train(start, recipe, seed=1).graph.digest for _ in range(2))
+    plain = trainer.train(start, replace(recipe, crop_and_flip=False), seed=1).graph.digest
+    assert first == again
+    assert first != plain
+
+
+@pytest.fixture(scope="module")
+def mirrored(digits):
+    return Trainer(digits, make_strategy("mirrored"))
+
+
+def test_two_replicas_give_the_weights_of_one(digits, start):
+    """Eight steps: 256 images in batches of 32."""
+    few = replace(digits, x_train=digits.x_train[:256], y_train=digits.y_train[:256])
+    recipe = replace(SCRATCH, epochs=1)
+    one = Trainer(few).train(start, recipe, seed=5).graph
+    two = Trainer(few, make_strategy("mirrored")).train(start, recipe, seed=5).graph
+    for mine, reference in zip(weights(two), weights(one), strict=True):
+        assert np.abs(mine - reference).max() <= 1e-4 * max(np.abs(reference).max(), 1e-3)
+
+
+def test_an_odd_batch_cannot_be_shared_by_two_devices(mirrored, start):
+    with pytest.raises(InvalidConfiguration, match="multiple of the 2 devices"):
+        mirrored.train(start, Recipe(batch=33), seed=0)
+
+
+def test_a_network_grown_under_the_strategy_keeps_its_function_on_both_replicas(digits, start, trainer):
+    space = space_named("digits")
+    architecture = space.start_network(digits.input_shape, digits.classes)
+    parent = measure_moments(trainer.train(start, SCRATCH, seed=0).graph, digits.x_train[:128])
+    transformations = [space.deepening(architecture, 1, 1, 1)]
+    child = transformations[0].apply(architecture)
+    transformations += space.widening(child, [0, 2, 3])
+    grown = grow(parent, architecture, transformations, rng=np.random.default_rng(0))
+    strategy = make_strategy("mirrored")
+    images = digits.x_val[:16].astype(np.float32)
+    with strategy.scope():
+        models = [graph.to_keras() for graph in (parent, grown)]
+    assert output_difference(*models, images) <= 1e-5
+    before, after = (strategy.run(lambda m: m(images, training=False), args=(model,)).values for model in models)
+    assert len(before) == len(after) == 2
+    for reference, outputs in zip(before, after, strict=True):
+        assert np.abs(outputs - reference).max() <= 1e-5 * np.abs(reference).max()
