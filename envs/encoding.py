@@ -18,20 +18,25 @@ class Encoder:
     """Turns networks of one space into tokens."""
 
     def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-        self._tokens: dict[Layer, tuple[int, int, int]] = {}
+        self._space, self._tokens = space, _Tokens(space)
 
     def __call__(self, architecture: PlainCNN) -> np.ndarray:
         """One token a layer, zero-padded: int32 `[max_layers, 3]`."""
         tokens = np.zeros((self._space.max_layers, len(FIELDS)), np.int32)
-        tokens[: len(architecture.layers)] = [self._token(layer) for layer in architecture.layers]
+        tokens[: len(architecture.layers)] = [self._tokens[layer] for layer in architecture.layers]
         return tokens
 
-    def _token(self, layer: Layer) -> tuple[int, int, int]:
-        # Networks of a space share a few dozen layers, and every step encodes all of a network's.
-        if layer not in self._tokens:
-            self._tokens[layer] = _fields(layer, self._space)
-        return self._tokens[layer]
+
+class _Tokens(dict[Layer, tuple[int, int, int]]):
+    """Each layer's token: networks of a space share a few dozen layers, and every step encodes all of a network's."""
+
+    def __init__(self, space: SearchSpace) -> None:
+        super().__init__()
+        self._space = space
+
+    def __missing__(self, layer: Layer) -> tuple[int, int, int]:
+        self[layer] = token = _fields(layer, self._space)
+        return token
 
 
 def _fields(layer: Layer, space: SearchSpace) -> tuple[int, int, int]:

@@ -5,7 +5,6 @@ changes the shape of what passes through it, and how many weights it trains.
 """
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Literal, TypeAlias
 
 from eas_tf.errors import InvalidArchitecture
@@ -42,7 +41,7 @@ class Conv:
 
     def output_shape(self, shape: Shape) -> Shape:
         """The shape after this layer: height and width divided by the stride, rounded up."""
-        return ceil(shape[0] / self.stride), ceil(shape[1] / self.stride), self.filters
+        return -(-shape[0] // self.stride), -(-shape[1] // self.stride), self.filters
 
     def parameter_count(self, shape: Shape) -> int:
         """Trainable weights: kernel `[k, k, in, out]`, and batch norm's gamma and beta."""

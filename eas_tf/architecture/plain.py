@@ -186,7 +186,7 @@ def _checked_shapes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Shape,
     shapes, before = [], input_shape
     for index, layer in enumerate(layers):
         shape = layer.output_shape(before)
-        if isinstance(layer, Pool) and min(shape) < 1:
+        if type(layer) is Pool and min(shape) < 1:
             raise InvalidArchitecture(
                 f"Layer {index}, {layer}, needs a map of at least {layer.size} pixels a side, but a {before[0]}x"
                 f"{before[1]} map reaches it from {input_shape[0]}x{input_shape[1]} images. Use larger images or "

@@ -126,8 +126,13 @@ class SearchSpace:
 
     def next_width(self, layer: Layer) -> int | None:
         """The next rung above the layer's width; None on the last rung, and for a layer without a width."""
-        width, rungs = width_of(layer), self._rungs(layer)
-        return rungs[bisect_right(rungs, width)] if width is not None and width < rungs[-1] else None
+        if type(layer) is Conv:
+            width, rungs = layer.filters, self.filters
+        elif type(layer) is Dense:
+            width, rungs = layer.units, self.units
+        else:
+            return None
+        return rungs[bisect_right(rungs, width)] if width < rungs[-1] else None
 
     def widen_mask(self, architecture: PlainCNN) -> tuple[bool, ...]:
         """For each layer whether it may be widened, such that every choice among them is legal.
@@ -193,10 +198,10 @@ class SearchSpace:
         if width > rungs[-1]:
             return nowhere
         kernels = self.kernels[:1] if dense else self.kernels
-        legal = [True] * len(kernels)
-        if self.max_parameters is not None:
-            new = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
-            legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
+        if self.max_parameters is None:
+            return (True,) * len(kernels) + nowhere[len(kernels) :]
+        new = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
+        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
         return (*legal, *nowhere[len(legal) :])
 
     def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:

@@ -44,9 +44,9 @@ class SurrogateEvaluator:
         depth = (len(dense) - 1) ** 2
         widths, other_kernels = [], []
         for number, block in enumerate(convolutional):
+            ideal = self._convolution(number, len(convolutional))
             depth += (len(block) - DEPTHS[number % len(DEPTHS)]) ** 2
             for layer in architecture.layers[block.start : block.stop]:
-                ideal = self._convolution(number, len(convolutional))
                 widths.append(self._rungs_apart(layer, ideal))
                 other_kernels.append(isinstance(layer, Conv) and layer.kernel != ideal.kernel)
         widths += [self._rungs_apart(architecture.layers[index], Dense(self._space.units[-1])) for index in dense]

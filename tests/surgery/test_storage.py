@@ -1,0 +1,120 @@
+"""Whole networks in `.keras` files."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from trained_graphs import call, images, randomised
+
+from eas_tf.architecture import PlainCNN
+from eas_tf.errors import EASError, InvalidConfiguration
+from eas_tf.surgery import load_network, lower, save_network
+
+
+@pytest.fixture(scope="module")
+def graph():
+    architecture = PlainCNN.parse("C(4,3,1), P(2,2,MAX), FC(6), SM(3)", (8, 8, 1))
+    return randomised(lower(architecture, mean=(3,), std=(2,)), np.random.default_rng(0))
+
+
+def test_what_is_loaded_is_what_was_saved(graph, tmp_path):
+    path = tmp_path / "best.keras"
+    save_network(graph, path)
+    loaded = load_network(path)
+    assert loaded.digest == graph.digest
+    assert [node.name for node in loaded.nodes] == [node.name for node in graph.nodes]
+    assert [each.name for each in tmp_path.iterdir()] == ["best.keras"]
+    batch = images(np.random.default_rng(0), shape=(8, 8, 1))
+    plain = keras.models.load_model(path)
+    np.testing.assert_array_equal(call(plain, batch), call(graph.to_keras(), batch))
+
+
+def test_saving_replaces_an_older_file_and_what_an_interruption_left(graph, tmp_path):
+    path = tmp_path / "best.keras"
+    path.write_bytes(b"old")
+    (tmp_path / "best.partial.keras").write_bytes(b"half")
+    save_network(graph, path)
+    assert load_network(path).digest == graph.digest
+    assert [each.name for each in tmp_path.iterdir()] == ["best.keras"]
+
+
+def test_a_failed_write_leaves_the_old_file(graph, tmp_path):
+    """A directory in the way of the partial file makes the write fail."""
+    path = tmp_path / "best.keras"
+    path.write_bytes(b"old")
+    (tmp_path / "best.partial.keras").mkdir()
+    with pytest.raises(OSError, match="partial"):
+        save_network(graph, path)
+    assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("name", ["best.h5", "best.weights.h5", "best", "best.keras.zip"])
+def test_other_suffixes_are_refused(graph, tmp_path, name):
+    save_network(graph, tmp_path / "best.keras")
+    path = (tmp_path / "best.keras").rename(tmp_path / name)
+    with pytest.raises(InvalidConfiguration, match=f"is stored in a .keras file. Received: .*{name}"):
+        load_network(path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no network", b"PK\x03\x04 and no more"])
+def test_missing_and_foreign_files_are_refused(tmp_path, content):
+    path = tmp_path / "best.keras"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InvalidConfiguration, match=r"best\.keras cannot be read as a Keras model"):
+        load_network(path)
+
+
+def test_truncated_files_are_refused(graph, tmp_path):
+    path = tmp_path / "best.keras"
+    save_network(graph, path)
+    whole = path.read_bytes()
+    for size in np.linspace(1, len(whole) - 1, 12).astype(int):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InvalidConfiguration, match="cannot be read"):
+            load_network(path)
+
+
+def test_a_flipped_bit_is_refused_or_does_no_harm(graph, tmp_path):
+    """Some bytes of a zip file mean nothing, for example time stamps. Whatever is read is what was written."""
+    path = tmp_path / "best.keras"
+    save_network(graph, path)
+    whole, refused = path.read_bytes(), 0
+    for position in np.linspace(0, len(whole) - 1, 40).astype(int):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 16]) + whole[position + 1 :])
+        try:
+            assert load_network(path).digest == graph.digest
+        except EASError:
+            refused += 1
+    assert refused >= 30
+
+
+class Hidden(keras.layers.Layer):
+    """A layer of one's own, which another process does not know."""
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_files_with_layers_of_their_own_are_refused(tmp_path):
+    path = tmp_path / "own.keras"
+    keras.Sequential([keras.Input((2,)), Hidden()]).save(path)
+    with pytest.raises(EASError, match="cannot be read as a Keras model"):
+        load_network(path)
+
+
+@pytest.mark.slow
+def test_the_file_loads_without_eas_tf(graph, tmp_path):
+    path = tmp_path / "best.keras"
+    save_network(graph, path)
+    batch = images(np.random.default_rng(0), shape=(8, 8, 1))
+    np.save(tmp_path / "images.npy", batch)
+    code = (
+        "import sys, keras, numpy as np\n"
+        "np.save('outputs.npy', keras.models.load_model('best.keras')(np.load('images.npy')))\n"
+        "assert not any(name.startswith('eas_tf') for name in sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "outputs.npy"), call(graph.to_keras(), batch))
