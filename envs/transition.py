@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import PlainCNN, SearchSpace, Transformation
+from eas_tf.architecture import Net2Wider, PlainCNN, SearchSpace, Transformation, width_of
 from eas_tf.envs.encoding import Encoder
 from eas_tf.errors import InvalidConfiguration
 
@@ -107,8 +107,9 @@ def transition(
         chosen = _layers(action["widen"], len(mask["widen"]))
         legal = bool(mask["widen"][chosen].all())
         if legal:
-            wider = process.space.widening(state.architecture, chosen)
-            return _after(state, process.space.widened(state.architecture, chosen), *wider), True
+            child = process.space.widened(state.architecture, chosen)
+            wider = (Net2Wider(index, width_of(child.layers[index]) or 0) for index in chosen)
+            return _after(state, child, *wider), True
     return _after(state, state.architecture), legal
 
 

@@ -48,16 +48,24 @@ class PlainCNN:
         layers: From the first convolution to the softmax classifier.
         input_shape: Height, width and channels of the images.
         shapes: The shape that leaves each layer, in the order of `layers`.
+        parameter_counts: The number of trainable weights of each layer, batch norm included.
+        parameter_count: The number of trainable weights, exactly as Keras counts them.
     """
 
     layers: tuple[Layer, ...]
     input_shape: Shape = (32, 32, 3)
     shapes: tuple[Shape, ...] = field(init=False, repr=False, compare=False)
+    parameter_counts: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    parameter_count: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_order(self.layers)
-        # What the check computes is what `shapes` would compute again.
-        object.__setattr__(self, "shapes", _checked_shapes(self.layers, self.input_shape))
+        # Checking the shapes computes them, and the search needs the count of every network that it makes.
+        shapes = _checked_shapes(self.layers, self.input_shape)
+        before = (self.input_shape, *shapes[:-1])
+        counts = tuple([layer.parameter_count(shape) for layer, shape in zip(self.layers, before, strict=True)])
+        for name, value in (("shapes", shapes), ("parameter_counts", counts), ("parameter_count", sum(counts))):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def parse(cls, text: str, input_shape: Sequence[int] = (32, 32, 3)) -> Self:
@@ -80,21 +88,10 @@ class PlainCNN:
         """The shape that reaches layer number `layer`, which may be one past the last."""
         return self.shapes[layer - 1] if layer else self.input_shape
 
-    @cached_property
-    def parameter_counts(self) -> tuple[int, ...]:
-        """The number of trainable weights of each layer, batch norm included."""
-        before = (self.input_shape, *self.shapes)
-        return tuple(layer.parameter_count(shape) for layer, shape in zip(self.layers, before, strict=False))
-
     @property
     def classes(self) -> int:
         """The number of classes that the network tells apart."""
         return self.shapes[-1][-1]
-
-    @property
-    def parameter_count(self) -> int:
-        """The number of trainable weights, exactly as Keras counts them."""
-        return sum(self.parameter_counts)
 
     @cached_property
     def blocks(self) -> tuple[range, ...]:

@@ -178,31 +178,32 @@ class SearchSpace:
 
         In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
         """
-        if len(architecture.layers) >= self.max_layers:
-            return self._nothing
         blocks = []
-        for block, layers in enumerate(architecture.blocks):
-            legal = [self._kernels(architecture, block, position) for position in range(len(layers) + 1)]
-            blocks.append((*legal, *self._nothing[0][len(legal) :])[: self.block_length])
+        for block in range(len(architecture.blocks)):
+            legal = [self._kernels(architecture, block, index) for index in self._places(architecture, block)]
+            blocks.append((*legal, *self._nothing[0][len(legal) :]))
         return (*blocks, *self._nothing[len(blocks) :])
 
-    def _kernels(self, architecture: PlainCNN, block: int, position: int) -> tuple[bool, ...]:
-        """Which kernels are legal at a place that exists."""
-        layers, nowhere = architecture.blocks[block], self._nothing[0][0]
-        index = layers.start + position
-        if index == 0 or len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers:
-            return nowhere
-        shape = architecture.shape_before(index)
+    def _places(self, architecture: PlainCNN, block: int) -> range:
+        """The indices that a new layer of a block could have, position after position; none if there is no room."""
+        layers = architecture.blocks[block]
+        full = len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers
+        return range(layers.start, layers.start if full else layers.stop + 1)
+
+    def _kernels(self, architecture: PlainCNN, block: int, index: int) -> tuple[bool, ...]:
+        """Which kernels a new layer of a block may have as layer number `index`."""
+        if index == 0:
+            return self._nothing[0][0]
+        height, width, channels = shape = architecture.shapes[index - 1]
         dense = block == len(architecture.blocks) - 1
-        width, rungs = (shape[0] * shape[1] * shape[2], self.units) if dense else (shape[2], self.filters)
-        if width > rungs[-1]:
-            return nowhere
+        if (height * width * channels > self.units[-1]) if dense else (channels > self.filters[-1]):
+            return self._nothing[0][0]
         kernels = self.kernels[:1] if dense else self.kernels
-        if self.max_parameters is None:
-            return (True,) * len(kernels) + nowhere[len(kernels) :]
-        new = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
-        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
-        return (*legal, *nowhere[len(legal) :])
+        legal = [True] * len(kernels)
+        if self.max_parameters is not None:
+            new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
+            legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
+        return (*legal, *self._nothing[0][0][len(legal) :])
 
     def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
         """The transformation behind one entry of `deepen_mask`.
@@ -216,12 +217,9 @@ class SearchSpace:
         Raises:
             IllegalTransformation: If `deepen_mask` does not allow it.
         """
-        exists = 0 <= block < len(architecture.blocks) and 0 <= position <= len(architecture.blocks[block])
-        if (
-            not exists
-            or not 0 <= kernel < len(self.kernels)
-            or not self._kernels(architecture, block, position)[kernel]
-        ):
+        places = self._places(architecture, block) if 0 <= block < len(architecture.blocks) else range(0)
+        within = 0 <= position < len(places) and 0 <= kernel < len(self.kernels)
+        if not within or not self._kernels(architecture, block, places[position])[kernel]:
             raise IllegalTransformation(
                 f"Cannot insert a layer in block {block} at position {position} with kernel number {kernel} into "
                 f"{architecture}: the space {self.name!r} does not allow it. Choose a legal entry of the mask."

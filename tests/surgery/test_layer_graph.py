@@ -56,6 +56,10 @@ def test_several_inputs_and_outputs_joins_and_frozen_layers_are_read_and_built()
     assert graph["sum"].inputs == ("pool", "second")
     assert graph["product"].inputs == ("second", "pool")
     assert graph.outputs == ("a", "b")
+    names = [f"{9 - i}" for i in range(len(graph.nodes))]
+    renamed, position = graph.renamed(names), [node.name for node in graph.nodes]
+    assert renamed.nodes[position.index("sum")].inputs == tuple(names[position.index(x)] for x in ("pool", "second"))
+    assert renamed.nodes[position.index("product")].inputs == renamed.nodes[position.index("sum")].inputs[::-1]
     assert LayerGraph.from_keras(built).digest == graph.digest
 
 
