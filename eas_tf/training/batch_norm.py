@@ -14,19 +14,26 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """Normalise `[n, h, w, c]` or `[n, c]` by the batch's statistics, and move the moving ones."""
+        """Normalise `[n, h, w, c]` or `[n, c]`, n known, by the batch's statistics, and move the moving ones."""
         if not training:
             return super().call(inputs, training=training, mask=mask)
-        maps = inputs if inputs.shape.rank == 4 else inputs[:, None, None, :]
+        channels = inputs.shape[-1]
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-            x=maps, scale=self.gamma, offset=self.beta, mean=[], variance=[], epsilon=self.epsilon
+            x=inputs if inputs.shape.rank == 4 else tf.reshape(inputs, [-1, 1, 1, channels]),
+            scale=self.gamma,
+            offset=self.beta,
+            mean=self.moving_mean,
+            variance=self.moving_variance,
+            epsilon=self.epsilon,
+            exponential_avg_factor=1 - self.momentum,
         )
-        values = tf.size(maps) // maps.shape[-1]
-        # The kernel returns the unbiased variance; Keras moves the biased one.
-        biased = variance * tf.cast(values - 1, tf.float32) / tf.cast(values, tf.float32)
-        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, biased)):
-            moving.assign(moving * self.momentum + batch * (1 - self.momentum))
-        return outputs if inputs.shape.rank == 4 else outputs[:, 0, 0, :]
+        # The kernel moves the moving variance v by the unbiased variance of the n values of a channel, Keras by the
+        # biased one, which is (n - 1) / n of it: m v + (1 - m) b = (n - 1) / n * (m v + (1 - m) u) + m v / n.
+        values = inputs.shape.num_elements() // channels
+        unmoved = self.moving_variance * (self.momentum / values)
+        self.moving_mean.assign(mean)
+        self.moving_variance.assign(variance * (1 - 1 / values) + unmoved)
+        return outputs if inputs.shape.rank == 4 else tf.reshape(outputs, inputs.shape)
 
 
 class SynchronizedBatchNormalization(keras.layers.BatchNormalization):
