@@ -93,8 +93,8 @@ def test_the_rate_falls_along_a_cosine_to_zero(digits):
     """Without momentum and without a gradient from the data, L2 alone multiplies the weights by 1 - rate in each step.
 
     Images that are all alike leave nothing after batch norm, and its gamma of 0 stops what rounding leaves, so the
-    first kernel has no gradient. Of 3 steps the rates are 0.9 * 0.5 * (1 + cos(pi * t / 3)) = 0.9, 0.675, 0.225 for t = 0 to
-    2: the product is 0.1 * 0.325 * 0.775 = 0.0251875. (A straight line to zero would give 0.1 * 0.4 * 0.7 = 0.028.)
+    first kernel has no gradient. The rates of the 3 steps are 0.9 * 0.5 * (1 + cos(pi * t / 3)) = 0.9, 0.675, 0.225:
+    the product is 0.1 * 0.325 * 0.775 = 0.0251875. (A straight line to zero would give 0.1 * 0.4 * 0.7 = 0.028.)
     """
     blank = replace(digits, x_train=np.full((64, 8, 8, 1), 7, np.uint8), y_train=np.arange(64, dtype=np.int32) % 10)
     architecture = PlainCNN.parse("C(4,1,1), P(8,8,AVG), FC(8), SM(10)", digits.input_shape)
