@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 @contextlib.contextmanager
 def _silent_import() -> Iterator[None]:
     """Drop what TensorFlow's C++ parts write to the standard error while they load, which no setting silences."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

@@ -118,7 +118,7 @@ def _prepare(builder: Any, archives: tuple[str, ...], *, download: bool) -> None
         raise InvalidData(
             f"Data set {builder.name} is not there. Expected it prepared by tensorflow-datasets in {builder.data_dir}, "
             f"or its archives ({', '.join(archives)}) in {manual}. Give the folder that has it as data_dir, put the "
-            f"archives there, pass an .npz file instead, or allow the download with download=True."
+            "archives there, pass an .npz file instead, or allow the download with download=True (--download)."
         )
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=download))
