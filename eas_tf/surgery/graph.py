@@ -9,7 +9,7 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
 
@@ -44,7 +44,7 @@ class Node:
     """The names of the nodes whose outputs it receives, in order."""
     shape: tuple[int | None, ...]
     """The shape of its output, without the batch axis; channels are last."""
-    weights: tuple[np.ndarray, ...] = ()
+    weights: tuple[np.ndarray, ...] = field(default=(), repr=False)
     """The layer's `get_weights()`."""
     moments: Moments | None = None
     """Statistics of the output on training images, if they were measured."""

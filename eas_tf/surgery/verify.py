@@ -13,7 +13,7 @@ def output_difference(
         model_a: The reference, for example the parent.
         model_b: A model with the same inputs and outputs.
         inputs: A batch of inputs.
-        training: Whether to call both in training mode.
+        training: Whether to call both in training mode, which moves the moving statistics of their batch norms.
     """
     outputs = [keras.ops.convert_to_numpy(model(inputs, training=training)) for model in (model_a, model_b)]
     return float(np.abs(outputs[0] - outputs[1]).max() / np.abs(outputs[0]).max())

@@ -1,11 +1,11 @@
 """Net2Wider on a trained network: EAS paper, section "Net2Wider Operation", Eqs. 1 to 3."""
 
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation, UnsupportedLayer
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration, UnsupportedLayer
 from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
 from eas_tf.surgery.graph import LayerGraph, Node
 from eas_tf.surgery.rules import rule_for, widened
@@ -54,10 +54,13 @@ def widen_graph(
     """`widen` on a graph: layer `name` gets `width` channels, and what consumes them is rewritten.
 
     Raises:
+        InvalidConfiguration: If there is no such way of breaking symmetry.
         IllegalTransformation: If there is no such layer, it is not narrower, or its channels are the graph's output.
         UnsupportedLayer: If the layer is grouped or has channels first, or the new channels would reach a layer without
             a rule.
     """
+    if symmetry_breaking not in get_args(SymmetryBreaking):
+        raise InvalidConfiguration(f'Symmetry is broken by "shares" or "noise". Received: {symmetry_breaking!r}')
     if name not in graph or graph[name].layer not in _WIDTH_KEYS:
         names = [node.name for node in graph.nodes if node.layer in _WIDTH_KEYS]
         raise IllegalTransformation(f"The layers that can be widened are {', '.join(names)}. Received: {name!r}")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from trained_graphs import branching_model, call, difference, frozen, images, randomise, sequential_model
 
-from eas_tf.errors import IllegalTransformation, UnsupportedLayer
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration, UnsupportedLayer
 from eas_tf.surgery import LayerGraph, deepen_graph, measure_moments, widen, widen_graph
 
 layers = keras.layers
@@ -362,3 +362,10 @@ def test_any_order_of_operations(plain, batch, order):
     assert difference(outputs(plain, batch), outputs(graph, batch)) <= 1e-5
     if order[-1] == "deepen":
         assert difference(outputs(plain, batch), outputs(graph, batch, training=True)) <= 1e-4
+
+
+def test_an_unknown_way_of_breaking_symmetry_is_refused():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(3, name="hidden")(inputs)))
+    with pytest.raises(InvalidConfiguration, match="Received: 'magic'"):
+        widen(model, "hidden", 5, rng=np.random.default_rng(0), symmetry_breaking="magic")
