@@ -63,11 +63,11 @@ class SearchConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InvalidConfiguration(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
-        if min(self.deepen_steps, self.widen_steps, self.seed) < 0:
-            raise InvalidConfiguration(
-                "--deepen-steps, --widen-steps and --seed must not be negative. Received: "
-                f"{self.deepen_steps}, {self.widen_steps}, {self.seed}"
-            )
+        for name in ("deepen_steps", "widen_steps", "seed"):
+            if getattr(self, name) < 0:
+                raise InvalidConfiguration(
+                    f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
+                )
         if not self.deepen_steps + self.widen_steps:
             raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
         if self.space is not None:

@@ -52,11 +52,19 @@ class RunDirectory:
 
     Args:
         path: Where it is made.
+
+    Raises:
+        InvalidConfiguration: If it holds something already, or cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         check_free(path)
-        path.mkdir(parents=True, exist_ok=True)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidConfiguration(
+                f"--output {path} cannot be made: {error.strerror}. Name another one."
+            ) from error
         self.path = path
         self._database = sqlite3.connect(path / "run.sqlite")
         self._database.execute("PRAGMA journal_mode=WAL")

@@ -44,10 +44,12 @@ class ChannelMap:
             equal_shares: One over the number of replicas (Eq. 3) instead of unequal random shares.
 
         Raises:
-            IllegalTransformation: If `new` is not more than `old`.
+            IllegalTransformation: If `new` is not a whole number more than `old`.
         """
-        if new <= old:
-            raise IllegalTransformation(f"Widening takes more than the {old} channels that there are. Received: {new}")
+        if not isinstance(new, int | np.integer) or new <= old:
+            raise IllegalTransformation(
+                f"Widening takes a whole number, more than the {old} channels that there are. Received: {new!r}"
+            )
         source = np.concatenate([np.arange(old), rng.integers(old, size=new - old)])
         replicas = np.bincount(source)[source]
         # Exponential variables divided by their sum are uniform on the simplex: a flat Dirichlet distribution.

@@ -167,6 +167,8 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--batch", "5000"], "--batch must be at most"),
         (["--space", "huge"], "The spaces are"),
         (["--output", "full"], "holds something already"),
+        (["--output", "full/thesis.tex/out"], "cannot be made"),
+        (["--output", "/proc/nothing/here"], "cannot be made"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path):
