@@ -122,7 +122,7 @@ def test_an_archive_is_prepared_without_a_network_and_the_second_time_it_is_not_
     assert "\n" not in str(caught.value)
 
 
-def test_an_archive_of_other_content_is_refused_at_once_in_one_line(tfds, archive, tmp_path):  # noqa: ARG001
+def test_an_archive_of_other_content_is_refused_at_once_in_one_line(tfds, archive, tmp_path):  # noqa: ARG001 - imported early
     archive.write_bytes(b"not what it says")
     start = time.perf_counter()
     with pytest.raises(InvalidData, match=r"archives in .*manual.*checksum") as caught:
@@ -131,7 +131,7 @@ def test_an_archive_of_other_content_is_refused_at_once_in_one_line(tfds, archiv
     assert "\n" not in str(caught.value)
 
 
-def test_one_of_three_archives_is_not_enough_to_start(tfds, tmp_path):  # noqa: ARG001
+def test_one_of_three_archives_is_not_enough_to_start(tfds, tmp_path):  # noqa: ARG001 - imported early
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     (manual / "train_32x32.mat").touch()

@@ -78,7 +78,7 @@ def test_one_epoch_is_what_keras_own_optimizer_does(digits):
     loss = keras.losses.SparseCategoricalCrossentropy()
 
     class WithL2(keras.Model):
-        def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):  # noqa: ARG002
+        def compute_loss(self, x, y, y_pred, sample_weight=None, training=True):  # noqa: ARG002 - of Keras
             squares = sum(keras.ops.sum(keras.ops.square(w)) for w in self.trainable_weights)
             return loss(y, y_pred) + wd * squares / 2
 
