@@ -7,7 +7,7 @@ are the last block, and a softmax classifier closes the network.
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, Self
 
@@ -37,6 +37,8 @@ _FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
     Softmax: (),
 }
 _LAYER = re.compile(r"([A-Za-z]+)\(([^()]*)\)", re.ASCII)
+#: Networks of a space share a few dozen layers, and the environment formats all of a network's in every step.
+_notation = lru_cache(maxsize=4096)(str)
 _SEPARATOR = re.compile(r"\s*,\s*")
 
 
@@ -82,7 +84,7 @@ class PlainCNN:
         return cls(tuple(_read_layers(text)), (height, width, channels))
 
     def __str__(self) -> str:
-        return ", ".join(map(str, self.layers))
+        return ", ".join(map(_notation, self.layers))
 
     def shape_before(self, layer: int) -> Shape:
         """The shape that reaches layer number `layer`, which may be one past the last."""

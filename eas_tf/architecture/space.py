@@ -46,6 +46,8 @@ class SearchSpace:
     max_parameters: int | None = None
     """Trainable weights, or None for no limit."""
     _nothing: DeepenMask = field(init=False, repr=False, compare=False)
+    _one_kernel: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+    _all_kernels: tuple[bool, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for what, rungs, most in (
@@ -65,6 +67,8 @@ class SearchSpace:
                 raise InvalidConfiguration(f"{limit} must be at least 1. Received: {value}")
         nothing = (((False,) * len(self.kernels),) * self.block_length,) * self.max_blocks
         object.__setattr__(self, "_nothing", nothing)
+        object.__setattr__(self, "_one_kernel", (True, *nothing[0][0][1:]))
+        object.__setattr__(self, "_all_kernels", (True,) * len(self.kernels))
 
     def start_network(self, input_shape: Sequence[int], classes: int) -> PlainCNN:
         """The space's start network for images of this size and this many classes.
@@ -198,11 +202,11 @@ class SearchSpace:
         dense = block == len(architecture.blocks) - 1
         if (height * width * channels > self.units[-1]) if dense else (channels > self.filters[-1]):
             return self._nothing[0][0]
+        if self.max_parameters is None:
+            return self._one_kernel if dense else self._all_kernels
         kernels = self.kernels[:1] if dense else self.kernels
-        legal = [True] * len(kernels)
-        if self.max_parameters is not None:
-            new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
-            legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
+        new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
+        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
         return (*legal, *self._nothing[0][0][len(legal) :])
 
     def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
