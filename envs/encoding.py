@@ -29,7 +29,10 @@ class Encoder:
 
 
 class _Tokens(dict[Layer, bytes]):
-    """Each layer's token as int32 bytes: networks of a space share a few dozen layers, and every step encodes all of a network's."""
+    """Each layer's token as int32 bytes.
+
+    Networks of a space share a few dozen layers, and every step encodes all of a network's.
+    """
 
     def __init__(self, space: SearchSpace) -> None:
         super().__init__()
