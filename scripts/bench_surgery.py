@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN, Transformation
-from eas_tf.surgery import LayerGraph, grow, initialise, lower, measure_moments
+from eas_tf.surgery import LayerGraph, initialise, lower, measure_moments, transform
 
 REPETITIONS = 5
 
@@ -43,14 +43,14 @@ CHAIN: tuple[Transformation, ...] = (
 
 def on_the_graph(parent: LayerGraph, architecture: PlainCNN) -> keras.Model:
     """All nine on arrays, then one Keras model."""
-    return grow(parent, architecture, CHAIN, rng=np.random.default_rng(0)).to_keras()
+    return transform(parent, architecture, CHAIN, rng=np.random.default_rng(0)).to_keras()
 
 
 def with_rebuilds(parent: LayerGraph, architecture: PlainCNN) -> keras.Model:
     """A Keras model after each; the moments, which a Keras model does not hold, are handed on for free."""
     graph, rng = parent, np.random.default_rng(0)
     for transformation in CHAIN:
-        grown = grow(graph, architecture, [transformation], rng=rng)
+        grown = transform(graph, architecture, [transformation], rng=rng)
         architecture = transformation.apply(architecture)
         model = grown.to_keras()
         moments = {node.name: node.moments for node in grown.nodes}

@@ -16,7 +16,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import TrainingDiverged
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.evaluation.protocol import Request, Result
-from eas_tf.surgery import LayerGraph, grow, initialise, load_network, lower, measure_moments, save_network
+from eas_tf.surgery import LayerGraph, initialise, load_network, lower, measure_moments, save_network, transform
 from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.trainer import OnEpoch, Trained, Trainer
@@ -81,7 +81,7 @@ class TrainEvaluator:
 
     def _train(self, request: Request) -> Trained:
         surgery, training = np.random.SeedSequence(request.seed).spawn(2)
-        child = grow(
+        child = transform(
             self._parent,
             self._architecture,
             request.transformations,

@@ -5,11 +5,11 @@ has in the next layer (Eq. 3: one over the number of replicas).
 """
 
 from dataclasses import dataclass
-from typing import Literal, Self, TypeAlias
+from typing import Literal, Self, TypeAlias, get_args
 
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration
 
 #: How replicas are made to differ, so that they can learn different things. "shares": each replica enters the next
 #: layer with its own share, drawn at random, which keeps the function exactly. "noise": equal shares, and noise on the
@@ -18,6 +18,16 @@ SymmetryBreaking: TypeAlias = Literal["shares", "noise"]
 
 #: The part of each share that is fixed. Replicas with hardly any share would hardly learn.
 EQUAL_PART = 0.5
+
+
+def check_symmetry_breaking(way: str) -> None:
+    """Refuse an unknown way.
+
+    Raises:
+        InvalidConfiguration: Naming the ways.
+    """
+    if way not in get_args(SymmetryBreaking):
+        raise InvalidConfiguration(f'Symmetry is broken by "shares" or "noise". Received: {way!r}')
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +47,8 @@ class ChannelMap:
     def draw(cls, old: int, new: int, *, rng: np.random.Generator, equal_shares: bool) -> Self:
         """Keep the `old` channels and add replicas of channels drawn uniformly with replacement (Eq. 1).
 
+        Replicas follow their source, so that channels which lie side by side in groups stay in their groups.
+
         Args:
             old: The number of channels before.
             new: The number of channels after.
@@ -46,30 +58,37 @@ class ChannelMap:
         Raises:
             IllegalTransformation: If `new` is not a whole number more than `old`.
         """
-        if not isinstance(new, int | np.integer) or new <= old:
-            raise IllegalTransformation(
-                f"Widening takes a whole number, more than the {old} channels that there are. Received: {new!r}"
-            )
-        source = np.concatenate([np.arange(old), rng.integers(old, size=new - old)])
+        cls.check(old, new)
+        source = np.sort(np.concatenate([np.arange(old), rng.integers(old, size=new - old)]))
         replicas = np.bincount(source)[source]
         # Exponential variables divided by their sum are uniform on the simplex: a flat Dirichlet distribution.
         drawn = np.ones(new) if equal_shares else rng.exponential(size=new)
         share = EQUAL_PART / replicas + (1 - EQUAL_PART) * drawn / np.bincount(source, weights=drawn)[source]
         return cls(source, share)
 
-    def repeated(self, positions: int) -> Self:
-        """The map of a flattened feature map: all channels of the first position, then of the second, and so on."""
-        old = int(self.source.max()) + 1
-        source = np.arange(positions)[:, None] * old + self.source
-        return type(self)(source.ravel(), np.tile(self.share, positions))
+    @staticmethod
+    def check(old: int, new: int) -> None:
+        """Refuse a new number of channels that is not a whole number above the old one.
 
-    def select(self, array: np.ndarray) -> np.ndarray:
-        """Repeat the entries of the last axis: what a layer that passes the channels on does with its weights."""
-        return array[..., self.source]
+        Raises:
+            IllegalTransformation: Naming both.
+        """
+        if not isinstance(new, int | np.integer) or new <= old:
+            raise IllegalTransformation(
+                f"Widening takes a whole number, more than the {old} channels that there are. Received: {new!r}"
+            )
 
-    def absorb(self, kernel: np.ndarray) -> np.ndarray:
-        """Repeat and share out the entries of the axis before the last: the inputs of a kernel `[..., in, out]`."""
-        return (kernel[..., self.source, :] * self.share[:, None]).astype(kernel.dtype)
+    def select(self, array: np.ndarray, axis: int = -1) -> np.ndarray:
+        """Repeat the entries of one axis: what a layer that passes the channels on does with its weights."""
+        return np.take(array, self.source, axis)
+
+    def absorb(self, kernel: np.ndarray, axis: int = -2) -> np.ndarray:
+        """Repeat and share out the entries of one axis: the inputs of a kernel, `[..., in, out]` by default."""
+        share = self.share.astype(np.float64 if kernel.dtype == np.float64 else np.float32)
+        shape = [1] * kernel.ndim
+        shape[axis] = -1
+        repeated = np.take(kernel, self.source, axis)
+        return (repeated * share.reshape(shape)).astype(kernel.dtype, copy=False)
 
     @property
     def is_replica(self) -> np.ndarray:

@@ -1,13 +1,18 @@
-"""Net2Deeper on a trained network: EAS paper, section "Net2Deeper Operation"."""
+"""Net2Deeper on a layer graph: EAS paper, section "Net2Deeper Operation"."""
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import keras
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation, UnsupportedLayer
-from eas_tf.surgery.channel_map import SymmetryBreaking
-from eas_tf.surgery.graph import LayerGraph, Moments, Node
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration, UnsupportedLayer
+from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
+from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.node import Moments, Node, giver, node_of
+from eas_tf.surgery.rules import rule_of
+from eas_tf.surgery.rules.rule import Maker, channel_count
 
 #: Standard deviation of the noise on an identity kernel, relative to that of the kernel (the paper's code).
 NOISE = 1e-3
@@ -19,7 +24,7 @@ def deepen_graph(
     chain: Sequence[Node],
     *,
     rng: np.random.Generator,
-    symmetry_breaking: SymmetryBreaking,
+    symmetry_breaking: SymmetryBreaking = "shares",
 ) -> LayerGraph:
     """Insert a chain of layers that together are the identity on the values which leave node `after`.
 
@@ -38,22 +43,24 @@ def deepen_graph(
         IllegalTransformation: If the moments were not measured.
         UnsupportedLayer: If the chain has a layer that cannot be made the identity.
     """
+    check_symmetry_breaking(symmetry_breaking)
     moments = graph[after].moments
-    if moments is None:
+    if moments is None and any(node.layer == "BatchNormalization" for node in chain):
         raise IllegalTransformation(f"Deepening after {after!r} needs the moments of its output: measure them first.")
     noise = rng if symmetry_breaking == "noise" else None
     return graph.inserted(after, [replace(_identity(node, moments, noise), moments=moments) for node in chain])
 
 
-def _identity(node: Node, moments: Moments, noise: np.random.Generator | None) -> Node:
-    match node.layer:
-        case "Conv2D" | "Dense":
-            return replace(node, weights=(_identity_kernel(node.weights[0].shape, noise),))
-        case "BatchNormalization":
+def _identity(node: Node, moments: Moments | None, noise: np.random.Generator | None) -> Node:
+    match node.layer, moments:
+        case ("Conv1D" | "Conv2D" | "Conv3D" | "Dense", _):
+            kernel = _identity_kernel(node.weights[0].shape, noise)
+            return replace(node, weights=(kernel, *map(np.zeros_like, node.weights[1:])))
+        case "BatchNormalization", Moments():
             mean, variance = moments.mean.astype(np.float32), moments.variance.astype(np.float32)
             gamma = np.sqrt(variance + np.float32(node.config["epsilon"]))
             return replace(node, weights=(gamma, mean, mean, variance))
-        case "ReLU":
+        case "ReLU", _:
             return node
     raise UnsupportedLayer(f"A {node.layer} layer cannot be inserted as an identity.")
 
@@ -66,3 +73,84 @@ def _identity_kernel(shape: tuple[int, ...], noise: np.random.Generator | None) 
     if noise is not None:
         kernel += noise.normal(0, NOISE * kernel.std(), shape).astype(np.float32)
     return kernel
+
+
+def deepenable_graph(graph: LayerGraph) -> list[str]:
+    """The nodes after which a layer with a ReLU can be the identity: their values are never negative."""
+    if any(node.config.get("data_format") == "channels_first" for node in graph.nodes):
+        return []
+    signs: dict[str, bool] = {}
+    for node in graph.nodes:
+        incoming = [signs[edge] for edge in node.inputs if edge in signs]
+        complete = len(incoming) == len(node.inputs) and node.frame is None
+        signs[node.name] = complete and rule_of(node).non_negative(node, incoming)
+    several = {giver(edge) for node in graph.nodes for edge in node.inputs if edge != giver(edge)}
+    return [
+        node.name
+        for node in graph.nodes
+        if signs[node.name] and node.name not in several and node.layer != "InputLayer" and _has_room(node)
+    ]
+
+
+def _has_room(node: Node) -> bool:
+    return 1 <= len(node.shape) <= 4 and node.shape[-1] is not None
+
+
+def batch_norm_above(graph: LayerGraph, name: str) -> Node | None:
+    """The batch norm between a node and the nearest layer above it that makes channels, if there is one."""
+    return next((node for node in _above(graph, name) if node.layer == "BatchNormalization"), None)
+
+
+def _above(graph: LayerGraph, name: str) -> list[Node]:
+    """The node and those above it, nearest first, up to the makers of its channels, those included."""
+    found: list[Node] = []
+    pending = [name]
+    while pending:
+        node = graph[giver(pending.pop(0))]
+        if node not in found:
+            found.append(node)
+            if not isinstance(rule_of(node), Maker):
+                pending.extend(node.inputs)
+    return found
+
+
+def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node]:
+    """Layers of the right shapes to go after a node: convolution or dense, batch norm if there is one above, ReLU.
+
+    Args:
+        graph: The network.
+        after: One of its nodes.
+        kernel_size: Of the convolution, odd, in each direction; it does not matter after a vector.
+
+    Raises:
+        InvalidConfiguration: If the kernel size is not odd.
+    """
+    if not isinstance(kernel_size, int | np.integer) or kernel_size < 1 or kernel_size % 2 == 0:
+        raise InvalidConfiguration(
+            f"The kernel of an identity has a centre, so kernel_size is an odd number. Received: {kernel_size!r}"
+        )
+    node, norm = graph[after], batch_norm_above(graph, after)
+    space, channels = node.shape[:-1], channel_count(node)
+    above = next((each for each in _above(graph, after) if isinstance(rule_of(each), Maker)), node)
+    options: dict[str, Any] = {"use_bias": norm is None, "dtype": above.config.get("dtype")}
+    stem = f"{after.rpartition('/')[2]}_deeper"
+    if space:
+        convolution = getattr(keras.layers, f"Conv{len(space)}D")
+        options |= {"padding": "same", "data_format": "channels_last"}
+        main = convolution(channels, int(kernel_size), name=stem, **options)
+    else:
+        main = keras.layers.Dense(channels, name=stem, **options)
+    kernel = (*[int(kernel_size)] * len(space), channels, channels)
+    bias = () if norm else (np.zeros(channels, np.float32),)
+    chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(np.float32(0), kernel), *bias))]
+    if norm:
+        config = {"axis": -1, "trainable": True, "center": True, "scale": True}
+        vectors = (np.zeros(channels, np.float32),) * 4
+        chain.append(norm.changed(name=f"{stem}_bn", config=config, inputs=(), shape=node.shape, weights=vectors))
+    chain.append(_unlinked(keras.layers.ReLU(name=f"{stem}_relu", dtype=above.config.get("dtype")), node))
+    return chain
+
+
+def _unlinked(layer: keras.layers.Layer, before: Node) -> Node:
+    """The node of a layer that keeps the shape of what comes before it."""
+    return node_of(layer, (), before.shape)

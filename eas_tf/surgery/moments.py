@@ -1,38 +1,46 @@
 """Per-channel mean and variance of every layer's output, measured once on a parent and inherited by its children."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
 
-from eas_tf.surgery.graph import LayerGraph, Moments
+from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.node import Moments
 
 
-def measure_moments(graph: LayerGraph, images: np.ndarray, *, batch: int = 128) -> LayerGraph:
-    """The graph with the moments of all its nodes, in inference mode.
+def measure_moments(
+    graph: LayerGraph, data: Any, *, names: Sequence[str] | None = None, batch: int = 128
+) -> LayerGraph:
+    """The graph with the moments of its nodes, in inference mode.
 
     Batch norm of layers inserted later is set from them (EAS paper's code: 64 training images).
 
     Args:
         graph: A trained network.
-        images: Training images `[n, height, width, channels]`; never validation images.
-        batch: Images in one call.
+        data: Training inputs, an array `[n, ...]` or the structure of arrays that the model takes; never validation
+            images.
+        names: Nodes of which to measure; all by default.
+        batch: Inputs in one call.
     """
-    names = [node.name for node in graph.nodes if node.layer != "InputLayer"]
-    model = replace(graph, outputs=tuple(names)).to_keras()
-    sums, squares = [np.zeros(1)] * len(names), [np.zeros(1)] * len(names)
-    count = [0] * len(names)
-    for start in range(0, len(images), batch):
-        outputs = model(images[start : start + batch].astype(np.float32), training=False)
-        for i, output in enumerate(outputs):
+    if names is None:
+        names = [node.name for node in graph.nodes if node.layer != "InputLayer" and node.frame is None]
+    model = graph.until(*names).to_keras()
+    sums: list[Any] = [0.0] * len(names)
+    squares: list[Any] = [0.0] * len(names)
+    counts = [0] * len(names)
+    for start in range(0, len(keras.tree.flatten(data)[0]), batch):
+        part = keras.tree.map_structure(lambda array: np.asarray(array)[start : start + batch], data)  # noqa: B023
+        for i, output in enumerate(keras.tree.flatten(model(part, training=False))):
             values = keras.ops.convert_to_numpy(output).astype(np.float64)
             values = values.reshape(-1, values.shape[-1])
-            sums[i], squares[i], count[i] = (
-                sums[i] + values.sum(0),
-                squares[i] + (values**2).sum(0),
-                count[i] + len(values),
-            )
-    means = [total / n for total, n in zip(sums, count, strict=True)]
-    variances = [np.maximum(square / n - mean**2, 0) for square, n, mean in zip(squares, count, means, strict=True)]
-    moments = {name: Moments(*pair) for name, *pair in zip(names, means, variances, strict=True)}
+            sums[i] += values.sum(0)
+            squares[i] += np.square(values).sum(0)
+            counts[i] += len(values)
+    moments = {}
+    for name, total, square, n in zip(names, sums, squares, counts, strict=True):
+        mean = total / n
+        moments[name] = Moments(mean, np.maximum(square / n - mean**2, 0))
     return graph.replaced({name: replace(graph[name], moments=moments[name]) for name in names})

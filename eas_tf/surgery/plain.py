@@ -23,7 +23,8 @@ from eas_tf.architecture import (
 )
 from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.surgery.deepen import deepen_graph
-from eas_tf.surgery.graph import LayerGraph, Node, node_of
+from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.node import Node, node_of
 from eas_tf.surgery.widen import widen_graph
 
 #: Batch norm as in the paper's code. Keras's own momentum would keep the initial statistics for hundreds of steps.
@@ -67,7 +68,7 @@ def initialise(graph: LayerGraph, *, rng: np.random.Generator) -> LayerGraph:
     )
 
 
-def grow(
+def transform(
     parent: LayerGraph,
     architecture: PlainCNN,
     transformations: Iterable[Transformation],

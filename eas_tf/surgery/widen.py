@@ -1,104 +1,155 @@
-"""Net2Wider on a trained network: EAS paper, section "Net2Wider Operation", Eqs. 1 to 3."""
+"""Net2Wider on a layer graph: EAS paper, section "Net2Wider Operation", Eqs. 1 to 4."""
 
-from typing import Any, get_args
+from collections.abc import Iterable
+from difflib import get_close_matches
 
-import keras
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation, InvalidConfiguration, UnsupportedLayer
-from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
-from eas_tf.surgery.graph import LayerGraph, Node
-from eas_tf.surgery.rules import rule_for, widened
+from eas_tf.errors import IllegalTransformation
+from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
+from eas_tf.surgery.coupling import Channels, Coupling, Replicas
+from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.node import Node, giver
+from eas_tf.surgery.rules import Join, Maker, PerChannel, rule_of
 
 #: Standard deviation of the noise on replicas, relative to that of the kernel (the paper's code).
 NOISE = 1e-2
 
-#: The configuration key that holds the width of each layer class which can be widened.
-_WIDTH_KEYS = {"Conv2D": "filters", "Dense": "units"}
 
-#: Activations that compare or combine channels, so that replicas would change what they give.
-_MIXING = ("softmax", "log_softmax", "sparsemax", "glu")
+class Strands:
+    """The channels of all tensors of a graph, and their coupling."""
+
+    def __init__(self, graph: LayerGraph) -> None:
+        self.graph, self.coupling = graph, Coupling()
+        self.channels: dict[str, Channels] = {}
+        self.rules = {node.name: rule_of(node) for node in graph.nodes if node.frame is None}
+        self.nodes = [node for node in graph.nodes if node.frame is None]
+        for node in self.nodes:
+            self.channels[node.name] = self.rules[node.name].channels(node, self.incoming(node), self.coupling)
+        for edge in graph.outputs:
+            why = IllegalTransformation("its channels are an output of the model")
+            self.coupling.fix(self.channels[giver(edge)], why)
+
+    def incoming(self, node: Node) -> list[Channels]:
+        """The channels of what a node receives; of a layer with several outputs all are fixed, like its first."""
+        return [self.channels[giver(edge)] for edge in node.inputs]
+
+    def makers(self) -> dict[str, Maker]:
+        """The rules of the layers that make channels of their own, by the layers' names."""
+        return {name: rule for name, rule in self.rules.items() if isinstance(rule, Maker)}
+
+    def widenable(self) -> dict[str, int]:
+        """The layers that can be widened, with the numbers of their channels."""
+        made = {name: self.channels[name] for name in self.makers()}
+        return {name: len(channels) for name, channels in made.items() if not self.coupling.why_fixed(channels)}
+
+    def check(self, name: str) -> None:
+        """Refuse a layer that cannot be widened.
+
+        Raises:
+            EASError: A child of it that says why.
+        """
+        if name not in self.rules:
+            raise missing(name, self.graph)
+        why = self.coupling.why_fixed(self.channels[name])
+        if isinstance(self.rules[name], PerChannel | Join):
+            why = IllegalTransformation("it makes no channels of its own")
+        if why:
+            raise type(why)(f"Layer {name!r} cannot be widened: {why}. {possible('widened', self.widenable())}")
 
 
-def widen(
-    model: keras.Model,
-    layer: str,
-    units: int,
-    *,
-    rng: np.random.Generator,
-    symmetry_breaking: SymmetryBreaking = "shares",
-) -> keras.Model:
-    """A new model with the same outputs, in which one layer has more filters or units.
+def possible(operation: str, names: Iterable[str]) -> str:
+    """Which layers an operation is possible on, as a sentence."""
+    first = list(names)
+    listed = ", ".join(first[:20]) + (", …" if len(first) > 20 else "")
+    return f"The layers that can be {operation} are {listed}." if first else f"No layer here can be {operation}."
 
-    Args:
-        model: A functional or sequential model. It is not changed.
-        layer: The name of a Conv2D or Dense layer.
-        units: Its new number of filters or units.
-        rng: Draws which channels are replicated, and with which shares.
-        symmetry_breaking: "shares" keeps the function exactly; "noise" is the paper's, and changes it a little.
 
-    Raises:
-        IllegalTransformation: If the layer cannot be widened to that.
-        UnsupportedLayer: If the new channels would reach a layer without a rule.
-
-    Example:
-        >>> wider = widen(model, "conv_3", 96, rng=np.random.default_rng(0))  # doctest: +SKIP
-    """
-    graph = LayerGraph.from_keras(model)
-    return widen_graph(graph, layer, units, rng=rng, symmetry_breaking=symmetry_breaking).to_keras()
+def missing(name: str, graph: LayerGraph) -> IllegalTransformation:
+    """The error for a layer that is not there."""
+    names = [node.name for node in graph.nodes]
+    near = get_close_matches(str(name), names, n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Its layers are {', '.join(names[:20])}."
+    return IllegalTransformation(f"The model has no layer {name!r}. {hint}")
 
 
 def widen_graph(
-    graph: LayerGraph, name: str, width: int, *, rng: np.random.Generator, symmetry_breaking: SymmetryBreaking
+    graph: LayerGraph,
+    name: str,
+    width: int,
+    *,
+    rng: np.random.Generator,
+    symmetry_breaking: SymmetryBreaking = "shares",
 ) -> LayerGraph:
-    """`widen` on a graph: layer `name` gets `width` channels, and what consumes them is rewritten.
+    """The graph in which layer `name` has `width` channels, and with it all that is tied to it by joins.
+
+    Args:
+        graph: The parent. It is not changed.
+        name: A layer that makes channels of its own.
+        width: Their new number.
+        rng: Draws which channels are replicated, with which shares, and the noise.
+        symmetry_breaking: "shares" keeps the function; "noise" is the paper's, and changes it a little.
 
     Raises:
         InvalidConfiguration: If there is no such way of breaking symmetry.
         IllegalTransformation: If there is no such layer, it is not narrower, or its channels are the graph's output.
-        UnsupportedLayer: If the layer is grouped or has channels first, or the new channels would reach a layer without
-            a rule.
+        UnsupportedLayer: If the new channels would reach a layer that cannot bear them.
     """
-    if symmetry_breaking not in get_args(SymmetryBreaking):
-        raise InvalidConfiguration(f'Symmetry is broken by "shares" or "noise". Received: {symmetry_breaking!r}')
-    if name not in graph or graph[name].layer not in _WIDTH_KEYS:
-        names = [node.name for node in graph.nodes if node.layer in _WIDTH_KEYS]
-        raise IllegalTransformation(f"The layers that can be widened are {', '.join(names)}. Received: {name!r}")
-    node = graph[name]
-    _check_channels_are_independent(node)
-    drawn = ChannelMap.draw(node.weights[0].shape[-1], width, rng=rng, equal_shares=symmetry_breaking == "noise")
-    changed = {name: _widened_layer(node, drawn, rng if symmetry_breaking == "noise" else None)}
-    pending: list[tuple[str, ChannelMap]] = [(name, drawn)]
-    while pending:
-        source, channel_map = pending.pop()
-        if source in graph.outputs:
-            raise IllegalTransformation(f"Layer {name!r} cannot be widened: its channels are an output of the model.")
-        for consumer in graph.consumers(source):
-            changed[consumer.name], outgoing = rule_for(consumer)(consumer, channel_map)
-            if outgoing is not None:
-                pending.append((consumer.name, outgoing))
-    return graph.replaced(changed)
+    check_symmetry_breaking(symmetry_breaking)
+    strands = Strands(graph)
+    strands.check(name)
+    noisy = symmetry_breaking == "noise"
+    replicas = strands.coupling.replicas(strands.channels[name], width, rng=rng, equal_shares=noisy)
+    return with_replicas(strands, replicas, rng if noisy else None)
 
 
-def _check_channels_are_independent(node: Node) -> None:
-    activation = node.config["activation"]
-    if activation in _MIXING:
-        raise IllegalTransformation(
-            f"Layer {node.name!r} ends in the activation {activation}, whose sum would count replicas twice."
-        )
-    if not isinstance(activation, str):
-        raise UnsupportedLayer(f"Layer {node.name!r} has an activation of its own: make it a layer after this one.")
-    if node.config.get("groups", 1) > 1:
-        raise UnsupportedLayer(f"{node.name!r} is a grouped convolution, whose replicas would see other channels.")
-    if node.config.get("data_format") == "channels_first":
-        raise UnsupportedLayer(f"{node.name!r} has channels first; surgery works on channels last.")
+def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generator | None) -> LayerGraph:
+    """The graph with every layer rewritten whose channels are replicated, and noise on the replicas if it is drawn."""
+    changed: dict[str, Node] = {}
+    for node in strands.nodes:
+        incoming = [replicas.map(channels) for channels in strands.incoming(node)]
+        outgoing = replicas.map(strands.channels[node.name])
+        if outgoing or any(incoming):
+            rule = strands.rules[node.name]
+            changed[node.name] = rule.rewrite(node, incoming, outgoing)
+            if noise and outgoing and isinstance(rule, Maker):
+                changed[node.name] = rule.with_noise(changed[node.name], outgoing, NOISE, noise)
+    return strands.graph.replaced(changed)
 
 
-def _widened_layer(node: Node, drawn: ChannelMap, noise: np.random.Generator | None) -> Node:
-    """Eq. 2: the new kernel `[..., in, new]` repeats the old one's filters."""
-    kernel, *bias = map(drawn.select, node.weights)
-    if noise is not None:
-        std = NOISE * node.weights[0].std()
-        kernel = kernel + np.where(drawn.is_replica, noise.normal(0, std, kernel.shape), 0).astype(kernel.dtype)
-    config: dict[str, Any] = {_WIDTH_KEYS[node.layer]: len(drawn.source)}
-    return widened(node, drawn, weights=(kernel, *bias), config=config)
+def explain_graph(graph: LayerGraph, name: str) -> str:
+    """What widening layer `name` would touch and why, in a few lines."""
+    strands = Strands(graph)
+    if name not in strands.makers():
+        strands.check(name)  # says why not
+    made, coupling = strands.channels[name], strands.coupling
+    why, roots = coupling.why_fixed(made), coupling.roots(made)
+
+    def touched(channels: Channels) -> bool:
+        return bool(np.isin(coupling.roots(channels), roots).any())
+
+    head = f"{name} ({graph[name].layer}, {len(made)} channels)"
+    step = 1 if why else coupling.step(made)
+    lines = [
+        f"{head} cannot be widened: {why}."
+        if why
+        else f"{head} can be widened{f' by {step} or multiples' * (step > 1)}."
+    ]
+    giving = [node.name for node in strands.nodes if touched(strands.channels[node.name])]
+    makers = strands.makers()
+    receiving = [
+        node.name for node in strands.nodes if node.name not in giving and any(map(touched, strands.incoming(node)))
+    ]
+    joins = [join for join, channels in coupling.joins if touched(channels)]
+    for what, names in (
+        ("is tied to it, and gets the same replicas", [each for each in giving if each in makers and each != name]),
+        ("ties them together", joins),
+        ("repeats its weights, or passes the channels on", [n for n in giving if n not in makers and n not in joins]),
+        (
+            "takes the replicas by their shares",
+            [*receiving, *(n for n in giving if n in makers and any(map(touched, strands.incoming(graph[n]))))],
+        ),
+    ):
+        if names:
+            lines.append(f"  {what}: {', '.join(names)}")
+    return "\n".join(lines)

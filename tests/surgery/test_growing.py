@@ -12,7 +12,7 @@ from trained_graphs import calibrated, difference, images, logits, random_parent
 
 from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN
 from eas_tf.errors import IllegalTransformation
-from eas_tf.surgery import LayerGraph, grow, initialise, lower, measure_moments
+from eas_tf.surgery import LayerGraph, initialise, lower, measure_moments, transform
 
 #: On 32x32x3 images. Apart from Table 1's network they flatten maps larger than 1x1.
 PARENTS = {
@@ -54,7 +54,7 @@ def check_structure(grown, child):
 def check(parent, chain, seed=0, batch=BATCH):
     """The child's graph, after checking structure and function."""
     architecture, graph, before = parent
-    grown = grow(graph, architecture, chain, rng=np.random.default_rng(seed))
+    grown = transform(graph, architecture, chain, rng=np.random.default_rng(seed))
     check_structure(grown, descendant(architecture, chain))
     assert difference(before, logits(grown, batch)) <= 1e-5
     return grown
@@ -86,7 +86,7 @@ def test_the_graph_never_disagrees_with_the_string(data):
     chain = data.draw(transformation_chains(architecture, TINY, 4))
     graph = with_any_moments(lower(architecture))
     mode = data.draw(st.sampled_from(["shares", "noise"]))
-    grown = grow(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking=mode)
+    grown = transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking=mode)
     check_structure(grown, descendant(architecture, chain))
 
 
@@ -138,7 +138,7 @@ def check_moments(grown):
 def test_moments_stay_true_over_random_chains(parent):
     architecture, graph, _ = parent
     chain = random_chain(architecture, SPACES["paper"], np.random.default_rng(11), 5)
-    check_moments(grow(graph, architecture, chain, rng=np.random.default_rng(0)))
+    check_moments(transform(graph, architecture, chain, rng=np.random.default_rng(0)))
 
 
 @pytest.mark.parametrize("symmetry_breaking", ["shares", "noise"])
@@ -148,7 +148,7 @@ def test_the_parent_is_not_changed(parent, symmetry_breaking):
     digest = LayerGraph(graph.nodes, graph.outputs).digest
     moments = [node.moments.mean.copy() for node in graph.nodes[1:]]
     chain = random_chain(architecture, SPACES["paper"], np.random.default_rng(3), 9)
-    grow(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking=symmetry_breaking)
+    transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking=symmetry_breaking)
     assert LayerGraph(graph.nodes, graph.outputs).digest == digest
     for node, mean in zip(graph.nodes[1:], moments, strict=True):
         np.testing.assert_array_equal(node.moments.mean, mean)
@@ -159,7 +159,9 @@ def test_a_child_is_its_parent_its_transformations_and_its_seed(parent, symmetry
     architecture, graph, _ = parent
     chain = random_chain(architecture, SPACES["paper"], np.random.default_rng(4), 9)
     first, second, other = (
-        grow(graph, architecture, chain, rng=np.random.default_rng(seed), symmetry_breaking=symmetry_breaking).digest
+        transform(
+            graph, architecture, chain, rng=np.random.default_rng(seed), symmetry_breaking=symmetry_breaking
+        ).digest
         for seed in (1, 1, 2)
     )
     assert first == second != other
@@ -168,7 +170,7 @@ def test_a_child_is_its_parent_its_transformations_and_its_seed(parent, symmetry
 def test_noise_mode_changes_the_function_a_little(parent):
     architecture, graph, before = parent
     chain = random_chain(architecture, SPACES["paper"], np.random.default_rng(5), 9)
-    grown = grow(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking="noise")
+    grown = transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking="noise")
     check_structure(grown, descendant(architecture, chain))
     assert 1e-4 < difference(before, logits(grown, BATCH)) < 0.3
 
@@ -187,7 +189,7 @@ def test_training_mode_on_the_images_of_the_moments(chain):
     rng = np.random.default_rng(0)
     architecture, many = PlainCNN.parse(PARENTS["table_1"]), images(rng, 32)
     graph = measure_moments(calibrated(randomised(lower(architecture), rng), many, rng), many)
-    grown = grow(graph, architecture, chain, rng=rng)
+    grown = transform(graph, architecture, chain, rng=rng)
     assert difference(logits(graph, many, training=True), logits(grown, many, training=True)) <= 1e-4
 
 
@@ -204,13 +206,13 @@ def test_training_mode_on_the_images_of_the_moments(chain):
 def test_illegal_transformations_are_refused(chain, named):
     architecture = PlainCNN.parse(PARENTS["table_1"])
     with pytest.raises(IllegalTransformation, match=named):
-        grow(with_any_moments(lower(architecture)), architecture, chain, rng=np.random.default_rng(0))
+        transform(with_any_moments(lower(architecture)), architecture, chain, rng=np.random.default_rng(0))
 
 
 def test_deepening_without_moments_is_refused():
     architecture = PlainCNN.parse(PARENTS["table_1"])
     with pytest.raises(IllegalTransformation, match="measure them first"):
-        grow(lower(architecture), architecture, [Net2Deeper(1, 1, 3)], rng=np.random.default_rng(0))
+        transform(lower(architecture), architecture, [Net2Deeper(1, 1, 3)], rng=np.random.default_rng(0))
 
 
 def plain(text):

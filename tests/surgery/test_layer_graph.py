@@ -8,7 +8,7 @@ import pytest
 from trained_graphs import branching_model, call, images, randomise, sequential_model
 
 from eas_tf.errors import UnsupportedLayer
-from eas_tf.surgery import LayerGraph
+from eas_tf.surgery import LayerGraph, output_difference
 
 layers = keras.layers
 
@@ -71,6 +71,94 @@ def model():
 @pytest.fixture(scope="module")
 def graph(model):
     return LayerGraph.from_keras(model)
+
+
+class OwnLayer(layers.Layer):
+    """Has a weight, and a configuration of its own."""
+
+    def __init__(self, factor=1.0, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=shape[-1:], initializer="ones", name="scale")
+
+    def call(self, inputs):
+        return inputs * self.scale * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+class Dense(layers.Dense):
+    """Has the name of a Keras layer and is another one."""
+
+
+def unusual_model(rng):
+    """Own layers, operators, tensors by keyword, several outputs of one layer, masks, dictionaries."""
+    words, images_ = keras.Input((5,), dtype="int32", name="words"), keras.Input((8, 6, 3), name="images")
+    x = layers.Embedding(9, 6, mask_zero=True)(words)
+    x, state, _ = layers.LSTM(6, return_sequences=True, return_state=True, name="lstm")(x)
+    x = layers.MultiHeadAttention(2, 3, name="attention")(x, value=x)
+    y = OwnLayer(2.5, name="own")(layers.Flatten()(images_)) * 2 + 1
+    y = Dense(6, name="own_dense")(keras.ops.sin(y))
+    pooled = layers.GlobalAveragePooling1D()(x)
+    outputs = {"first": layers.Add()([pooled, y]), "rest": [state, layers.Dropout(0.1)(y, training=False)]}
+    return randomise(keras.Model({"words": words, "images": images_}, outputs, name="unusual"), rng)
+
+
+def nested_model(rng):
+    """A model within a model within a model, of which one has two inputs and two outputs."""
+    inner = keras.Sequential([keras.Input((6,)), layers.Dense(5, activation="relu", name="d")], name="inner")
+    a, b = keras.Input((8, 6, 3), name="a"), keras.Input((6,), name="b")
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 3, activation="relu", name="conv")(a))
+    two = keras.Model([b, a], [layers.Add(name="sum")([x, b]), inner(x)], name="two")
+    images_, vectors = keras.Input((8, 6, 3), name="images"), keras.Input((6,), name="vectors")
+    first, second = two([vectors, images_])
+    outputs = layers.Dense(3, name="out")(layers.Concatenate()([second, first]))
+    model = randomise(keras.Model([images_, vectors], outputs, name="outer"), rng)
+    two.trainable = False
+    inner.get_layer("d").trainable = True
+    return model
+
+
+@pytest.mark.parametrize("make", [unusual_model, nested_model])
+def test_unusual_models_are_read_and_built(make):
+    rng = np.random.default_rng(0)
+    model = make(rng)
+    batch = [images(rng, shape=(8, 6, 3)), images(rng, shape=(6,))]
+    if make is unusual_model:
+        batch = {"images": batch[0], "words": np.array([[1, 2, 3, 0, 0]] * 4)}
+    graph = LayerGraph.from_keras(model)
+    built = graph.to_keras()
+    keras.tree.assert_same_structure(model(batch), built(batch))
+    assert output_difference(model, built, batch) == 0
+    assert LayerGraph.from_keras(built).digest == graph.digest
+    assert [(v.path, v.trainable) for v in built.weights] == [(v.path, v.trainable) for v in model.weights]
+    assert [v.path for v in built.trainable_variables] == [v.path for v in model.trainable_variables]
+    assert built.name == model.name
+    assert [each.name for each in built.layers] == [each.name for each in model.layers]
+    assert output_difference(model, graph.until(*graph.outputs).to_keras(), batch) == 0 or make is unusual_model
+
+
+def test_a_sequential_model_stays_one_and_a_compiled_model_stays_compiled():
+    rng = np.random.default_rng(0)
+    model = sequential_model(rng)
+    model.compile(keras.optimizers.SGD(0.125, momentum=0.5), loss="mse", metrics=["mae"], loss_weights=[2.0])
+    batch, targets = images(rng, shape=(8, 6, 3)), rng.normal(size=(4, 3))
+    built = LayerGraph.from_keras(model).to_keras()
+    assert type(built) is keras.Sequential
+    assert [each.name for each in built.layers] == [each.name for each in model.layers]
+    assert float(built.optimizer.learning_rate) == 0.125
+    assert built.optimizer is not model.optimizer
+    assert built.evaluate(batch, targets, verbose=0) == model.evaluate(batch, targets, verbose=0)
+
+
+def test_a_model_whose_loss_cannot_be_named_is_built_uncompiled_and_says_so():
+    model = sequential_model(np.random.default_rng(0))
+    model.compile("sgd", loss=lambda truth, given: keras.ops.mean(truth - given))
+    with pytest.warns(UserWarning, match="not compiled, compile it yourself"):
+        assert not LayerGraph.from_keras(model).to_keras().compiled
 
 
 def test_a_model_can_be_read_after_another_model_has_called_it():
@@ -137,27 +225,30 @@ def test_until_keeps_what_a_node_needs(graph, model):
     np.testing.assert_array_equal(call(part.to_keras(), batch), expected)
 
 
+def consumers(graph, name):
+    return [node.name for node in graph.nodes if name in node.inputs]
+
+
 def test_inserted_takes_over_every_consumer(graph):
-    chain = [node for node in graph.nodes if node.name in ("trunk_norm", "average")]
+    chain = [replace(graph["trunk_norm"], name="new"), replace(graph["average"], name="newer")]
     grown = graph.inserted("trunk_norm", chain)
     names = [node.name for node in grown.nodes]
-    assert names[names.index("trunk_norm") + 1 :][:2] == ["inserted_1", "inserted_2"]
-    assert grown["inserted_1"].inputs == ("trunk_norm",)
-    assert grown["inserted_2"].inputs == ("inserted_1",)
-    assert [node.name for node in grown.consumers("trunk_norm")] == ["inserted_1"]
-    assert {node.name for node in grown.consumers("inserted_2")} == {
-        node.name for node in graph.consumers("trunk_norm")
-    }
-    assert len(grown.consumers("inserted_2")) == 2
+    assert names[names.index("trunk_norm") + 1 :][:2] == ["new", "newer"]
+    assert grown["new"].inputs == ("trunk_norm",)
+    assert grown["newer"].inputs == ("new",)
+    assert consumers(grown, "trunk_norm") == ["new"]
+    assert consumers(grown, "newer") == consumers(graph, "trunk_norm")
+    assert len(consumers(grown, "newer")) == 2
     assert grown.outputs == graph.outputs
 
 
 def test_inserted_names_are_free_and_outputs_follow(graph):
     once = graph.inserted("classes", [graph["classes"]])
-    twice = once.inserted("classes", [graph["classes"]])
-    assert once.outputs == twice.outputs == ("inserted_1",)
-    assert twice["inserted_1"].inputs == ("inserted_2",)
-    assert twice["inserted_2"].inputs == ("classes",)
+    twice = once.inserted("classes", [graph["classes"], graph["classes"]])
+    assert once.outputs == twice.outputs == ("classes_2",)
+    assert twice["classes_2"].inputs == ("classes_4",)
+    assert twice["classes_4"].inputs == ("classes_3",)
+    assert twice["classes_3"].inputs == ("classes",)
 
 
 def test_edits_leave_the_graph_as_it_was(graph):
@@ -206,23 +297,31 @@ class Subclassed(keras.Model):
         return self.out(inputs)
 
 
-class OwnLayer(layers.Layer):
-    def call(self, inputs):
-        return inputs
-
-
-class Dense(layers.Dense):
-    """Has the name of a Keras layer and is another one."""
-
-
 def subclassed():
     model = Subclassed()
     model(np.zeros((1, 4), np.float32))
     return model
 
 
-def stack(*stacked):
-    return keras.Sequential([keras.Input((4,)), *stacked])
+class FunctionalSubclass(keras.Model):
+    """Made from inputs and outputs, and yet with methods of its own."""
+
+
+def unread(model):
+    inputs = keras.Input((4,))
+    return FunctionalSubclass(inputs, model(inputs))
+
+
+def quantised():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="eight_bits")])
+    model.get_layer("eight_bits").quantize("int8")
+    return model
+
+
+def low_rank():
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="adapted")])
+    model.get_layer("adapted").enable_lora(2)
+    return model
 
 
 def shared():
@@ -231,29 +330,30 @@ def shared():
     return keras.Model(inputs, twice(twice(inputs)))
 
 
-def operator():
+def shared_model():
+    twice = keras.Sequential([keras.Input((4,)), layers.Dense(4)], name="twice")
     inputs = keras.Input((4,))
-    return keras.Model(inputs, layers.Dense(3)(keras.ops.sin(inputs)))
+    return keras.Model(inputs, twice(twice(inputs)))
 
 
-def by_keyword():
-    inputs = keras.Input((4, 6))
-    attention = layers.MultiHeadAttention(2, 3, name="attention")
-    return keras.Model(inputs, attention(inputs, value=inputs))
+def words():
+    lookup = layers.StringLookup(vocabulary=["a", "b"], name="words")
+    inputs = keras.Input((4,), dtype="string")
+    return keras.Model(inputs, layers.Embedding(5, 3)(lookup(inputs)))
 
 
 @pytest.mark.parametrize(
     ("make", "named"),
     [
-        (subclassed, "Only functional and sequential models.*Subclassed"),
-        (lambda: keras.Sequential([layers.Dense(3)]), "Only functional and sequential models.*Sequential"),
-        (lambda: "model.keras", "Only functional and sequential models.*'model.keras'"),
-        (lambda: stack(OwnLayer(name="own")), "'own' is a OwnLayer, which is not a plain Keras layer"),
-        (lambda: stack(Dense(3, name="fake")), "'fake' is a Dense, which is not a plain Keras layer"),
-        (lambda: stack(stack(layers.Dense(3)), layers.Dense(2)), "Sequential, which is not a plain Keras layer"),
-        (shared, "'twice' is called 2 times"),
-        (operator, "is a Sin, which is not a plain Keras layer"),
-        (by_keyword, "'attention' receives tensors by keyword"),
+        (subclassed, "functional and sequential models, not on a Subclassed"),
+        (lambda: unread(layers.Dense(3)), r"not on a FunctionalSubclass.*keras.Model\(model.inputs, model.outputs\)"),
+        (lambda: keras.Sequential([layers.Dense(3)], name="raw"), "'raw' is not built. Start it with keras.Input"),
+        (lambda: "model.keras", "functional and sequential models, not on a str"),
+        (shared, "'twice' is called 2 times; give each call a layer of its own"),
+        (shared_model, "'twice' is called 2 times"),
+        (quantised, "'eight_bits' is quantised; operate on the model first"),
+        (low_rank, "'adapted' has LoRA weights; merge them"),
+        (words, "'words', a StringLookup, keeps a vocabulary"),
     ],
 )
 def test_models_that_cannot_be_read_are_refused_by_name(make, named):

@@ -9,7 +9,7 @@ from strategies import descendant, random_chain
 from trained_graphs import calibrated, call, difference, images, logits, random_parent, randomised
 
 from eas_tf.architecture import SPACES, PlainCNN
-from eas_tf.surgery import LayerGraph, grow, lower, measure_moments
+from eas_tf.surgery import LayerGraph, lower, measure_moments, transform
 
 CHAINS, CHAINS_PER_PARENT = 500, 20
 
@@ -37,7 +37,7 @@ class Parent:
         self.training = logits(self.graph, self.others, training=True)
 
     def grown(self, chain, seed, mode):
-        return grow(
+        return transform(
             self.graph, self.architecture, chain, rng=np.random.default_rng(seed), symmetry_breaking=mode
         ).until("logits")
 

@@ -7,7 +7,7 @@ import pytest
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, space_named
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
-from eas_tf.surgery import grow, initialise, lower, measure_moments, output_difference
+from eas_tf.surgery import initialise, lower, measure_moments, output_difference, transform
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
@@ -153,7 +153,7 @@ def test_a_network_grown_under_the_strategy_keeps_its_function_on_both_replicas(
     transformations = [space.deepening(architecture, 1, 1, 1)]
     child = transformations[0].apply(architecture)
     transformations += space.widening(child, [0, 2, 3])
-    grown = grow(parent, architecture, transformations, rng=np.random.default_rng(0))
+    grown = transform(parent, architecture, transformations, rng=np.random.default_rng(0))
     strategy = make_strategy("mirrored")
     images = digits.x_val[:16].astype(np.float32)
     with strategy.scope():

@@ -1,0 +1,96 @@
+"""From nodes to Keras models."""
+
+import warnings
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from typing import Any, TypeAlias
+
+import keras
+
+from eas_tf.surgery.node import Frame, Node, filled, tensor
+
+#: Other classes for some layers, by class name, that take the same configuration and weights.
+Substitutes: TypeAlias = Mapping[str, type[keras.layers.Layer]]
+
+
+def build_model(
+    nodes: Sequence[Node], outputs: Sequence[str], frame: Frame | None, substitutes: Substitutes
+) -> keras.Model:
+    """The Keras model of these nodes, with their weights. It is compiled if the frame is."""
+    return _Builder(nodes, substitutes).model("", outputs, frame)
+
+
+class _Builder:
+    def __init__(self, nodes: Sequence[Node], substitutes: Substitutes) -> None:
+        self._substitutes = substitutes
+        self._levels: dict[str, list[Node]] = defaultdict(list)
+        for node in nodes:
+            self._levels[node.name.rpartition("/")[0]].append(node)
+
+    def model(self, level: str, outputs: Sequence[str], frame: Frame | None) -> keras.Model:
+        """The model of the nodes whose names are directly below `level`."""
+        nodes = self._levels[level]
+        layers = {node.name: self._layer(node) for node in nodes}
+        if frame and frame.sequential:
+            model = keras.Sequential(list(layers.values()), name=frame.name)
+        else:
+            tensors: dict[str, Any] = {}
+            for node in nodes:
+                _call(layers[node.name], node, tensors)
+            given = [tensors[edge] for edge in outputs]
+            if frame:
+                entrances = [tensors[f"{level}/{name}" if level else name] for name in frame.entrances]
+                model = keras.Model(filled(frame.inputs, entrances), filled(frame.outputs, given), name=frame.name)
+            else:
+                entrances = [tensors[node.name] for node in nodes if node.layer == "InputLayer"]
+                model = keras.Model(_one_or_all(entrances), _one_or_all(given))
+        for node in nodes:
+            _restore(layers[node.name], node)
+        if frame:
+            _finish(model, frame, [(layers[node.name], node) for node in nodes])
+        return model
+
+    def _layer(self, node: Node) -> Any:
+        if node.frame:
+            return self.model(node.name, node.inner_outputs, node.frame)
+        config = {**deepcopy(dict(node.config)), "name": node.name.rpartition("/")[2]}
+        if node.layer == "InputLayer":
+            config["batch_shape"] = (config["batch_shape"][0], *node.shape)
+        return self._substitutes.get(node.layer, node.kind).from_config(config)
+
+
+def _call(layer: Any, node: Node, tensors: dict[str, Any]) -> None:
+    """Call a layer on the tensors that it receives, and add those that it gives."""
+    if node.layer == "InputLayer":
+        tensors[node.name] = layer.output
+        return
+    received = [tensors[edge] for edge in node.inputs]
+    arguments, keywords = node.call or ((_one_or_all(received),), {})
+    given = keras.tree.flatten(layer(*filled(arguments, received), **filled(keywords, received)))
+    edges = node.inner_outputs or [tensor(node.name, number) for number in range(len(given))]
+    tensors.update(zip(edges, given, strict=True))
+
+
+def _restore(layer: Any, node: Node) -> None:
+    if node.weights:
+        layer.set_weights(node.weights)
+    if node.layer == "Normalization":
+        layer.finalize_state()  # what it adapted to takes effect only then
+
+
+def _finish(model: keras.Model, frame: Frame, layers: Sequence[tuple[Any, Node]]) -> None:
+    """What a model has besides its layers."""
+    if not frame.trainable:
+        model.trainable = False
+        for layer, node in layers:  # freezing a model freezes all that is in it now
+            layer.trainable = node.frame.trainable if node.frame else node.config.get("trainable", True)
+    if frame.compiled:
+        try:
+            model.compile_from_config(deepcopy(dict(frame.compiled)))
+        except (TypeError, ValueError) as error:
+            warnings.warn(f"The new model is not compiled, compile it yourself: {error}", stacklevel=2)
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:
+    return values[0] if len(values) == 1 else list(values)

@@ -1,0 +1,116 @@
+"""One layer of a graph as an immutable value, and what is needed to build it again."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import keras
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Mean and biased variance of each channel of a layer's output, float64 `[channels]` each."""
+
+    mean: np.ndarray
+    variance: np.ndarray
+
+    def __getitem__(self, source: np.ndarray) -> "Moments":
+        return Moments(self.mean[source], self.variance[source])
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Stands in a structure for tensor number `index` of a list that is kept beside it."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Frame:
+    """What a model has besides its layers."""
+
+    sequential: bool
+    name: str
+    trainable: bool
+    entrances: tuple[str, ...]
+    """The names of its input layers, in the order of its inputs."""
+    inputs: Any
+    """The structure of its inputs (one, a list, a dictionary), with slots for the entrances."""
+    outputs: Any
+    """The structure of its outputs, with slots for the tensors that it gives."""
+    compiled: Mapping[str, Any] | None = None
+    """What `get_compile_config` returns, if the model is compiled."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """One layer of a graph.
+
+    A model within a model is a node too, which comes after the nodes of its own layers. Their names start with its
+    name and a slash, and its input layers have the outer tensors as their inputs.
+    """
+
+    name: str
+    """The layer's name, unique in its graph."""
+    kind: type
+    """The class of the layer, or of the Keras operation."""
+    config: Mapping[str, Any]
+    """What the class's `get_config` returns, without the name."""
+    inputs: tuple[str, ...]
+    """The tensors that it receives, in order, each by its node's name, followed by `::k` for output k > 0."""
+    shape: tuple[int | None, ...]
+    """The shape of its output, without the batch axis; channels are last."""
+    weights: tuple[np.ndarray, ...] = field(default=(), repr=False)
+    """The layer's `get_weights()`."""
+    moments: Moments | None = None
+    """Statistics of the output on training images, if they were measured."""
+    call: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
+    """Positional and keyword arguments of the call, with slots for the inputs. None for one tensor, or one list."""
+    frame: Frame | None = None
+    """Of a model within a model."""
+    inner_outputs: tuple[str, ...] = ()
+    """The tensors within it that a model within a model gives. What consumes them names them directly."""
+
+    @property
+    def layer(self) -> str:
+        """The name of its class."""
+        return self.kind.__name__
+
+    def changed(self, *, config: Mapping[str, Any] | None = None, **changes: Any) -> Self:
+        """A copy with other fields; `config` is merged into the old one."""
+        return replace(self, config={**self.config, **(config or {})}, **changes)
+
+    def with_edges(self, edge: Callable[[str], str], name: str | None = None) -> Self:
+        """A copy in which each tensor has the name that `edge` gives it."""
+        inputs, outputs = tuple(map(edge, self.inputs)), tuple(map(edge, self.inner_outputs))
+        if name in (None, self.name) and (inputs, outputs) == (self.inputs, self.inner_outputs):
+            return self
+        return replace(self, name=name or self.name, inputs=inputs, inner_outputs=outputs)
+
+
+def node_of(layer: keras.layers.Layer, inputs: tuple[str, ...], shape: Sequence[int | None]) -> Node:
+    """The node of a Keras layer that need not be built: without weights."""
+    config = {key: value for key, value in layer.get_config().items() if key != "name"}
+    return Node(name=layer.name, kind=type(layer), config=config, inputs=inputs, shape=tuple(shape))
+
+
+def tensor(name: str, output: int) -> str:
+    """The name of an output of a node."""
+    return f"{name}::{output}" if output else name
+
+
+def giver(edge: str) -> str:
+    """The name of the node that gives a tensor."""
+    return edge.partition("::")[0]
+
+
+def filled(structure: Any, values: Sequence[Any]) -> Any:
+    """A structure of lists, tuples and dictionaries with each slot replaced by the value of its number."""
+    if isinstance(structure, Slot):
+        return values[structure.index]
+    if isinstance(structure, list | tuple):
+        return type(structure)(filled(part, values) for part in structure)
+    if isinstance(structure, dict):
+        return {key: filled(part, values) for key, part in structure.items()}
+    return structure

@@ -1,0 +1,211 @@
+"""Surgery on a Keras model of one's own: wider and deeper, with the same outputs.
+
+Nothing here needs TensorFlow, or anything else of eas_tf: models may run on any Keras backend.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration
+from eas_tf.surgery.channel_map import SymmetryBreaking
+from eas_tf.surgery.deepen import batch_norm_above, deepen_graph, deepenable_graph, identity_chain
+from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.moments import measure_moments
+from eas_tf.surgery.widen import Strands, explain_graph, missing, possible, widen_graph
+
+
+@dataclass(frozen=True)
+class Widen:
+    """A step of `grow`: what `widen` does."""
+
+    layer: str
+    units: int
+
+
+@dataclass(frozen=True)
+class Deepen:
+    """A step of `grow`: what `deepen` does."""
+
+    after: str
+    kernel_size: int = 3
+
+
+def widen(
+    model: keras.Model,
+    layer: str,
+    units: int,
+    *,
+    rng: np.random.Generator | int,
+    symmetry_breaking: SymmetryBreaking = "shares",
+) -> keras.Model:
+    """A new model with the same outputs, in which one layer has more filters or units (EAS paper, Eqs. 1 to 4).
+
+    Layers that are tied to it, for example by a residual addition, are widened with it: see `explain`. If the model is
+    compiled, so is the new one; the optimizer's slots (its momenta) start from nothing.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        layer: One of `widenable(model)`; a layer of a model within the model is called `"inner_model/layer"`.
+        units: Its new number of filters or units.
+        rng: Draws which channels are replicated, and with which shares; a number is the seed of one.
+        symmetry_breaking: "shares" keeps the function, up to the rounding of the model's precision; "noise" is the
+            paper's, and changes it a little.
+
+    Raises:
+        IllegalTransformation: If the layer cannot be widened to that.
+        UnsupportedLayer: If the new channels would reach a layer that cannot bear them, or the model cannot be read.
+        InvalidConfiguration: If weights are not finite, or another argument is none of the ones above.
+
+    Example:
+        >>> import keras
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> x = keras.layers.Conv2D(16, 3, activation="relu", name="conv")(inputs)
+        >>> x = keras.layers.GlobalAveragePooling2D()(x)
+        >>> model = keras.Model(inputs, keras.layers.Dense(10)(x))
+        >>> widen(model, "conv", 24, rng=0).get_layer("conv").filters
+        24
+    """
+    return grow(model, [Widen(layer, units)], rng=rng, symmetry_breaking=symmetry_breaking)
+
+
+def deepen(
+    model: keras.Model,
+    after: str,
+    *,
+    kernel_size: int = 3,
+    data: Any = None,
+    rng: np.random.Generator | int | None = None,
+    symmetry_breaking: SymmetryBreaking = "shares",
+) -> keras.Model:
+    """A new model with the same outputs, in which a new layer comes after one whose values are never negative.
+
+    The new layer is a convolution, or a dense layer after vectors, then a ReLU. If there is a batch norm above `after`,
+    there is one in the new layer, with the same epsilon and momentum.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        after: One of `deepenable(model)`.
+        kernel_size: Of the new convolution, odd.
+        data: Training inputs `[n, ...]`, a few dozen will do, on which the moments of the values at `after` are
+            measured; needed where the new layer has batch norm, so that it is nearly the identity in training mode too.
+        rng: Draws the noise, or is the seed of what draws it; needed for "noise" only.
+        symmetry_breaking: "shares" inserts the identity; "noise" perturbs its kernel as the paper's code does.
+
+    Raises:
+        IllegalTransformation: If no layer can be inserted there, or the data are missing.
+        UnsupportedLayer: If the model cannot be read.
+        InvalidConfiguration: If the kernel size is not odd, or weights are not finite.
+
+    Example:
+        >>> import keras
+        >>> inputs = keras.Input((32, 32, 3))
+        >>> x = keras.layers.Conv2D(16, 3, activation="relu", name="conv")(inputs)
+        >>> x = keras.layers.GlobalAveragePooling2D()(x)
+        >>> model = keras.Model(inputs, keras.layers.Dense(10)(x))
+        >>> [layer.name for layer in deepen(model, "conv").layers][2:4]
+        ['conv_deeper', 'conv_deeper_relu']
+    """
+    return grow(model, [Deepen(after, kernel_size)], data=data, rng=rng, symmetry_breaking=symmetry_breaking)
+
+
+def grow(
+    model: keras.Model,
+    steps: Iterable[Widen | Deepen],
+    *,
+    data: Any = None,
+    rng: np.random.Generator | int | None = None,
+    symmetry_breaking: SymmetryBreaking = "shares",
+) -> keras.Model:
+    """A new model with the same outputs, after any number of operations, which is built only once.
+
+    Args:
+        model: A functional or sequential model. It is not changed.
+        steps: `Widen` and `Deepen` operations, in order. A step may name what an earlier one has inserted.
+        data: As for `deepen`.
+        rng: As for `widen` and `deepen`.
+        symmetry_breaking: As for `widen` and `deepen`.
+
+    Raises:
+        IllegalTransformation: As `widen` and `deepen`.
+        UnsupportedLayer: As `widen` and `deepen`.
+        InvalidConfiguration: As `widen` and `deepen`.
+    """
+    graph = _read(model)
+    generator = np.random.default_rng(rng)
+    for step in steps:
+        if isinstance(step, Widen):
+            if rng is None:
+                raise InvalidConfiguration("Widening draws at random: give rng, a np.random.Generator or a seed.")
+            graph = widen_graph(graph, step.layer, step.units, rng=generator, symmetry_breaking=symmetry_breaking)
+        elif isinstance(step, Deepen):
+            if symmetry_breaking == "noise" and rng is None:
+                raise InvalidConfiguration("Noise is drawn at random: give rng, a np.random.Generator or a seed.")
+            graph = _deepened(graph, step, data, generator, symmetry_breaking)
+        else:
+            raise InvalidConfiguration(f"A step is Widen(layer, units) or Deepen(after). Received: {step!r}")
+    return graph.to_keras()
+
+
+def _deepened(
+    graph: LayerGraph, step: Deepen, data: Any, rng: np.random.Generator, symmetry_breaking: SymmetryBreaking
+) -> LayerGraph:
+    after, places = step.after, deepenable_graph(graph)
+    if after not in graph:
+        raise missing(after, graph)
+    if after not in places:
+        raise IllegalTransformation(
+            f"No layer can be inserted after {after!r}, whose values may be negative: a new layer ends in a ReLU. "
+            + possible("deepened", places)
+        )
+    chain = identity_chain(graph, after, step.kernel_size)
+    norm = batch_norm_above(graph, after)
+    if norm and graph[after].moments is None:
+        if data is None:
+            raise IllegalTransformation(
+                f"A layer after {after!r} has batch norm, as {norm.name!r} above it, which is set from the values that "
+                "arrive there: give data, a batch of training inputs."
+            )
+        graph = measure_moments(graph, data, names=[after])
+    return deepen_graph(graph, after, chain, rng=rng, symmetry_breaking=symmetry_breaking)
+
+
+def widenable(model: keras.Model) -> dict[str, int]:
+    """The layers that `widen` can widen, with the number of filters or units that each has.
+
+    Raises:
+        UnsupportedLayer: If the model cannot be read.
+    """
+    return Strands(LayerGraph.from_keras(model)).widenable()
+
+
+def deepenable(model: keras.Model) -> list[str]:
+    """The layers after which `deepen` can insert a layer.
+
+    Raises:
+        UnsupportedLayer: If the model cannot be read.
+    """
+    return deepenable_graph(LayerGraph.from_keras(model))
+
+
+def explain(model: keras.Model, layer: str) -> str:
+    """Which layers a widening of `layer` would touch and why, or why it is not possible, as text.
+
+    Raises:
+        IllegalTransformation: If there is no such layer, or it makes no channels of its own.
+        UnsupportedLayer: If the model cannot be read.
+    """
+    return explain_graph(LayerGraph.from_keras(model), layer)
+
+
+def _read(model: keras.Model) -> LayerGraph:
+    graph = LayerGraph.from_keras(model)
+    if not any(node.weights for node in graph.nodes):
+        raise IllegalTransformation(f"The model {model.name!r} has no weights, so there is nothing to widen or deepen.")
+    for node in graph.nodes:
+        if not all(np.isfinite(np.asarray(weight, np.float64).sum()) for weight in node.weights):
+            raise InvalidConfiguration(f"The weights of layer {node.name!r} are not all finite: the model is broken.")
+    return graph

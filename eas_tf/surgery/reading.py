@@ -1,0 +1,175 @@
+"""From Keras models to nodes."""
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import keras
+
+from eas_tf.errors import UnsupportedLayer
+from eas_tf.surgery.node import Frame, Node, Slot, tensor
+
+#: A layer's name and the number of one of its outputs.
+Reference: TypeAlias = tuple[str, int]
+
+
+def read_model(
+    model: keras.Model, prefix: str = "", outer: tuple[str, ...] = ()
+) -> tuple[list[Node], tuple[str, ...], Frame]:
+    """The nodes of a model with givers before receivers, its output tensors, and its frame.
+
+    Args:
+        model: A functional or sequential model.
+        prefix: Of all names, if the model is within another one.
+        outer: The tensors that its input layers receive, if the model is within another one.
+
+    Raises:
+        UnsupportedLayer: If the model is subclassed or not built, or a layer in it cannot be built again.
+    """
+    functional = _functional(model)
+    config = functional.get_config()
+    # Operations too: `x * 2` is none of the layers.
+    operations = {operation.name: operation for operation in functional.operations}
+    shapes = _shapes(config, functional)
+    edges = {(name, output): tensor(prefix + name, output) for name, output in shapes}
+    entrances: list[str] = []
+    input_structure = _with_slots(_references(config["input_layers"]), lambda reference: reference[0], entrances)
+    nodes: list[Node] = []
+    for entry in config["layers"]:
+        operation, name = operations[entry["name"]], prefix + entry["name"]
+        _check(operation, entry, name)
+        received: list[str] = []
+        node = Node(
+            name=name,
+            kind=type(operation),
+            config={key: value for key, value in entry["config"].items() if key != "name"},
+            call=_call(entry, edges, received),
+            inputs=(outer[entrances.index(entry["name"])],) if entry["name"] in entrances and outer else (*received,),
+            shape=shapes[entry["name"], 0],
+        )
+        if isinstance(operation, keras.Model):
+            inner, outputs, frame = read_model(operation, f"{name}/", node.inputs)
+            edges |= {(entry["name"], number): edge for number, edge in enumerate(outputs)}
+            nodes += [*inner, node.changed(frame=frame, inner_outputs=outputs)]
+        else:
+            nodes.append(node.changed(weights=tuple(getattr(operation, "get_weights", list)())))
+    given: list[str] = []
+    output_structure = _with_slots(_references(config["output_layers"]), edges.__getitem__, given)
+    frame = Frame(
+        sequential=isinstance(model, keras.Sequential),
+        name=model.name,
+        trainable=model.trainable,
+        entrances=tuple(entrances),
+        inputs=input_structure,
+        outputs=output_structure,
+        compiled=_compile_config(model) if model.compiled else None,
+    )
+    return nodes, tuple(given), frame
+
+
+def _compile_config(model: keras.Model) -> Mapping[str, Any] | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
+        return model.get_compile_config()
+
+
+def _functional(model: keras.Model) -> keras.Model:
+    """The functional model of the same layers: a sequential model hides its input layer."""
+    if type(model) is keras.Sequential:
+        if not model.built or not model.inputs:
+            raise UnsupportedLayer(
+                f"The sequential model {model.name!r} is not built. Start it with keras.Input(shape), or call "
+                "model.build(input_shape)."
+            )
+        return keras.Model(model.inputs[0], model.outputs[0])
+    if type(model).__name__ != "Functional" or not isinstance(model, keras.Model):
+        raise UnsupportedLayer(
+            f"Surgery works on functional and sequential models, not on a {type(model).__name__}, whose methods may do "
+            "anything. If it was made from inputs and outputs, give keras.Model(model.inputs, model.outputs)."
+        )
+    return model
+
+
+def _check(operation: Any, entry: Mapping[str, Any], name: str) -> None:
+    """Refuse what could not be built again as it was."""
+    calls = len(entry["inbound_nodes"])
+    if calls > 1:
+        raise UnsupportedLayer(f"Layer {name!r} is called {calls} times; give each call a layer of its own.")
+    if getattr(getattr(operation, "dtype_policy", None), "quantization_mode", None):
+        raise UnsupportedLayer(f"Layer {name!r} is quantised; operate on the model first, and quantise it then.")
+    if getattr(operation, "lora_enabled", False):
+        raise UnsupportedLayer(f"Layer {name!r} has LoRA weights; merge them into its kernel first.")
+    if hasattr(operation, "save_assets"):
+        raise UnsupportedLayer(
+            f"Layer {name!r}, a {type(operation).__name__}, keeps a vocabulary that is none of its weights; operate on "
+            "a model that starts behind it."
+        )
+
+
+def _call(
+    entry: Mapping[str, Any], edges: Mapping[Reference, str], received: list[str]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of a layer's call, whose tensors are appended to `received`; None for one tensor or one list."""
+    if not entry["inbound_nodes"]:
+        return None
+    (call,) = entry["inbound_nodes"]
+    arguments = tuple(_with_slots(argument, edges.__getitem__, received) for argument in call["args"])
+    keywords = {
+        key: _with_slots(value, edges.__getitem__, received)
+        for key, value in call["kwargs"].items()
+        if value is not None
+    }
+    slots = [Slot(number) for number in range(len(received))]
+    plain = not keywords and arguments in (((slots if len(slots) > 1 else slots[0]),) if slots else (),)
+    return None if plain else (arguments, keywords)
+
+
+def _shapes(config: Mapping[str, Any], functional: keras.Model) -> dict[Reference, tuple[int | None, ...]]:
+    """The shape of each tensor without its batch axis."""
+    shapes = {
+        (tensor["keras_history"][0], tensor["keras_history"][2]): tuple(tensor["shape"][1:])
+        for tensor in _serialised_tensors([entry["inbound_nodes"] for entry in config["layers"]])
+    }
+    ends: list[Reference] = []
+    _with_slots(_references([config["input_layers"], config["output_layers"]]), lambda reference: reference, ends)
+    tensors = [*functional.inputs, *functional.outputs]
+    return shapes | {end: tuple(tensor.shape[1:]) for end, tensor in zip(ends, tensors, strict=True)}
+
+
+def _serialised_tensors(arguments: Any) -> Iterator[Mapping[str, Any]]:
+    if isinstance(arguments, Mapping):
+        if arguments.get("class_name") == "__keras_tensor__":
+            yield arguments["config"]
+            return
+        arguments = list(arguments.values())
+    if isinstance(arguments, list | tuple):
+        for argument in arguments:
+            yield from _serialised_tensors(argument)
+
+
+def _references(structure: Any) -> Any:
+    """A model's `input_layers` or `output_layers`, with each `[name, call, output]` in the form of a call's tensors."""
+    if isinstance(structure, Mapping):
+        return {key: _references(part) for key, part in structure.items()}
+    if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
+        return {"class_name": "__keras_tensor__", "config": {"keras_history": structure}}
+    return [_references(part) for part in structure]
+
+
+def _with_slots(structure: Any, named: Callable[[Reference], Any], tensors: list[Any]) -> Any:
+    """Serialised arguments as Python values, with slots for tensors, which are named and appended to a list."""
+    if isinstance(structure, list | tuple):
+        return [_with_slots(part, named, tensors) for part in structure]
+    if not isinstance(structure, Mapping):
+        return structure
+    if structure.get("class_name") == "__keras_tensor__":
+        name, _, output = structure["config"]["keras_history"]
+        tensors.append(named((name, output)))
+        return Slot(len(tensors) - 1)
+    if structure.get("class_name") == "__tuple__":
+        return tuple(_with_slots(part, named, tensors) for part in structure["config"]["value"])
+    if "class_name" in structure:
+        return keras.saving.deserialize_keras_object(dict(structure))
+    # Keras numbers the tensors of a dictionary in the order of its keys' names.
+    parts = {key: _with_slots(structure[key], named, tensors) for key in sorted(structure)}
+    return {key: parts[key] for key in structure}

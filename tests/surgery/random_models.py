@@ -1,0 +1,168 @@
+"""Random functional models: branches, joins and outputs, made of every layer that surgery has a rule for."""
+
+import keras
+import numpy as np
+from hypothesis import strategies as st
+from trained_graphs import randomise
+
+layers = keras.layers
+
+#: Continuous, so that rounding cannot tip a value over an edge.
+ACTIVATIONS = ["relu", "relu6", "tanh", "gelu", "silu", "elu", "softplus", "leaky_relu", "linear", None]
+#: What has one rule with no choice in it, for maps of each number of spatial dimensions.
+PLAIN = [
+    lambda _: layers.ReLU(),
+    lambda _: layers.LeakyReLU(0.2),
+    lambda _: layers.ELU(),
+    lambda draw: layers.Activation(draw(st.sampled_from(ACTIVATIONS[:-1]))),
+    lambda draw: layers.BatchNormalization(center=draw(st.booleans()), scale=draw(st.booleans())),
+    lambda _: layers.Dropout(0.2),
+    lambda _: layers.GaussianNoise(0.1),
+    lambda _: layers.GaussianDropout(0.1),
+    lambda _: layers.AlphaDropout(0.1),
+    lambda _: layers.Identity(),
+    lambda _: layers.Rescaling(0.5, 0.1),
+    lambda _: layers.LayerNormalization(epsilon=0.1),
+    lambda _: layers.GroupNormalization(-1, epsilon=0.1),
+    lambda _: layers.UnitNormalization(),
+    lambda _: layers.Softmax(),
+    lambda _: layers.ActivityRegularization(0.1),
+]
+JOINS = [layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum]
+
+
+def of_rank(name, rank):
+    return getattr(layers, f"{name}{rank}D")
+
+
+def functional_model(draw) -> tuple[keras.Model, list[np.ndarray]]:
+    """A model with random weights, and a batch of its inputs, all drawn by a function of hypothesis."""
+    rank = draw(st.integers(0, 3))
+    shape = (*[draw(st.sampled_from([4, 5, 6])) for _ in range(rank)], draw(st.integers(1, 4)))
+    inputs = [keras.Input(shape) for _ in range(draw(st.integers(1, 2)))]
+    tensors = list(inputs)
+    if rank == 1 and draw(st.booleans()):
+        inputs.append(keras.Input((shape[0],), dtype="int32"))
+        tensors.append(layers.Embedding(7, draw(st.integers(2, 5)))(inputs[-1]))
+    for _ in range(draw(st.integers(2, 7))):
+        tensors.append(draw(st.sampled_from([made, made, passed, passed, moved, joined, concatenated]))(draw, tensors))
+    used = [*inputs, tensors[-1], *draw(st.lists(st.sampled_from(tensors), max_size=1))]
+    heads = [head(draw, tensor) for tensor in used if tensor.dtype != "int32"]
+    outputs = [layers.Dense(3)(layers.Concatenate()(heads) if len(heads) > 1 else heads[0])]
+    if draw(st.booleans()):
+        outputs.append(tensors[-1])
+    rng = np.random.default_rng(draw(st.integers(0, 2**16)))
+    batch = [
+        rng.integers(7, size=(2, *each.shape[1:])).astype("int32")
+        if each.dtype == "int32"
+        else rng.normal(size=(2, *each.shape[1:])).astype("float32")
+        for each in inputs
+    ]
+    if all(each.dtype != "int32" for each in inputs) or len(inputs) > 1:
+        return randomise(keras.Model(inputs, outputs), rng), batch
+    raise AssertionError("an input of words never stands alone")
+
+
+def made(draw, tensors):
+    """A convolution of any kind, or a dense layer."""
+    tensor = draw(st.sampled_from(tensors))
+    rank, channels = len(tensor.shape) - 2, tensor.shape[-1]
+    width, bias, activation = draw(st.integers(2, 6)), draw(st.booleans()), draw(st.sampled_from(ACTIVATIONS))
+    options = {"use_bias": bias, "activation": activation}
+    kinds = ["Dense", *["Conv", "Grouped", "Transposed"] * (rank > 0), *["Depthwise", "Separable"] * (rank in (1, 2))]
+    match draw(st.sampled_from(kinds)):
+        case "Dense":
+            return layers.Dense(width, **options)(tensor)
+        case "Conv":
+            if draw(st.booleans()):
+                options |= {"dilation_rate": 2}
+            else:
+                options |= {"strides": draw(st.sampled_from([1, 2]))}
+            return of_rank("Conv", rank)(width, draw(st.sampled_from([1, 3])), padding="same", **options)(tensor)
+        case "Grouped":
+            groups = draw(st.sampled_from([g for g in (1, 2, 3, 4) if channels % g == 0]))
+            return of_rank("Conv", rank)(groups * 2, 3, padding="same", groups=groups, **options)(tensor)
+        case "Transposed":
+            return layers_transposed(rank)(width, 3, padding="same", **options)(tensor)
+        case "Depthwise":
+            multiplier = draw(st.sampled_from([1, 2]))
+            return of_rank("DepthwiseConv", rank)(3, padding="same", depth_multiplier=multiplier, **options)(tensor)
+        case _:
+            multiplier = draw(st.sampled_from([1, 2]))
+            separable = of_rank("SeparableConv", rank)
+            return separable(width, 3, padding="same", depth_multiplier=multiplier, **options)(tensor)
+
+
+def layers_transposed(rank):
+    return getattr(layers, f"Conv{rank}DTranspose")
+
+
+def passed(draw, tensors):
+    """What works on each channel by itself, or would."""
+    tensor = draw(st.sampled_from(tensors))
+    rank = len(tensor.shape) - 2
+    kinds = list(PLAIN)
+    if rank > 0:
+        kinds += [
+            lambda draw: layers.PReLU(shared_axes=draw(st.sampled_from([None, [1], list(range(1, rank + 1))]))),
+            lambda _: of_rank("SpatialDropout", rank)(0.1),
+            lambda _: of_rank("MaxPooling", rank)(2, strides=1, padding="same"),
+            lambda _: of_rank("AveragePooling", rank)(2, strides=1, padding="same"),
+            lambda _: of_rank("ZeroPadding", rank)(1),
+            lambda _: of_rank("UpSampling", rank)(2),
+            lambda _: of_rank("AdaptiveAveragePooling", rank)(2),
+        ]
+    if rank == 2:
+        kinds += [lambda _: layers.Resizing(3, 5), lambda _: layers.UpSampling2D(2, interpolation="bicubic")]
+    return draw(st.sampled_from(kinds))(draw)(tensor)
+
+
+def moved(draw, tensors):
+    """What moves values to other places."""
+    tensor = draw(st.sampled_from(tensors))
+    space, channels, rank = tensor.shape[1:-1], tensor.shape[-1], len(tensor.shape) - 2
+    kinds = [lambda: layers.Flatten(), lambda: layers.Reshape((*space[::-1], channels))]
+    if rank == 0:
+        kinds += [lambda: layers.RepeatVector(3), lambda: layers.Reshape((1, 1, channels))]
+    if rank > 0:
+        order = draw(st.permutations(range(1, rank + 2)))
+        kinds += [
+            lambda: layers.Permute(order),
+            lambda: layers.Reshape((-1, channels)),
+            lambda: layers.Reshape((*space[:-1], space[-1] * channels)),
+            lambda: of_rank("GlobalAveragePooling", rank)(keepdims=draw(st.booleans())),
+            lambda: of_rank("GlobalMaxPooling", rank)(),
+            lambda: of_rank("Cropping", rank)(0),
+        ]
+    return draw(st.sampled_from(kinds))()(tensor)
+
+
+def joined(draw, tensors):
+    """A residual join with a tensor of the same shape or one that is made for it; or a squeeze and excitation."""
+    tensor = draw(st.sampled_from(tensors))
+    same = [each for each in tensors if each.shape == tensor.shape and each is not tensor]
+    others = [layers.Dense(tensor.shape[-1]), layers.Dense(tensor.shape[-1], activation="relu")]
+    other = draw(st.sampled_from(same)) if same and draw(st.booleans()) else draw(st.sampled_from(others))(tensor)
+    if len(tensor.shape) > 2 and draw(st.booleans()):
+        pool = of_rank("GlobalAveragePooling", len(tensor.shape) - 2)
+        return layers.Multiply()(
+            [tensor, layers.Dense(draw(st.sampled_from([1, tensor.shape[-1]])))(pool(keepdims=True)(tensor))]
+        )
+    return draw(st.sampled_from(JOINS))()([tensor, other])
+
+
+def concatenated(draw, tensors):
+    tensor = draw(st.sampled_from(tensors))
+    other = layers.Dense(draw(st.integers(1, 3)))(tensor)
+    same = [each for each in tensors if each.shape == tensor.shape]
+    if len(tensor.shape) > 2 and draw(st.booleans()):
+        return layers.Concatenate(axis=1)([tensor, draw(st.sampled_from(same))])
+    return layers.Concatenate()([tensor, other])
+
+
+def head(draw, tensor):
+    """A vector, by flattening or by pooling."""
+    rank = len(tensor.shape) - 2
+    if rank == 0:
+        return tensor
+    return (layers.Flatten() if draw(st.booleans()) or rank > 3 else of_rank("GlobalAveragePooling", rank)())(tensor)
