@@ -1,5 +1,6 @@
 """From nodes to Keras models."""
 
+import itertools
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,12 +19,17 @@ def build_model(
     nodes: Sequence[Node], outputs: Sequence[str], frame: Frame | None, substitutes: Substitutes
 ) -> keras.Model:
     """The Keras model of these nodes, with their weights. It is compiled if the frame is."""
-    return _Builder(nodes, substitutes).model("", outputs, frame)
+    builder = _Builder(nodes, substitutes)
+    model = builder.model("", outputs, frame)
+    if frame:
+        builder.freeze(model, frame)
+    return model
 
 
 class _Builder:
     def __init__(self, nodes: Sequence[Node], substitutes: Substitutes) -> None:
         self._substitutes = substitutes
+        self._built: dict[str, Any] = {}
         self._levels: dict[str, list[Node]] = defaultdict(list)
         for node in nodes:
             self._levels[node.name.rpartition("/")[0]].append(node)
@@ -47,9 +53,21 @@ class _Builder:
                 model = keras.Model(_one_or_all(entrances), _one_or_all(given))
         for node in nodes:
             _restore(layers[node.name], node)
+        self._built |= layers
         if frame:
-            _finish(model, frame, [(layers[node.name], node) for node in nodes])
+            _compile(model, frame)
         return model
+
+    def freeze(self, model: keras.Model, frame: Frame) -> None:
+        """Set the flags of models from the outside in: freezing one freezes all that is in it then."""
+        nodes = sorted(itertools.chain.from_iterable(self._levels.values()), key=lambda node: node.name.count("/"))
+        if frame.trainable and all(node.frame.trainable for node in nodes if node.frame):
+            return
+        model.trainable = frame.trainable
+        for node in nodes:
+            self._built[node.name].trainable = (
+                node.frame.trainable if node.frame else node.config.get("trainable", True)
+            )
 
     def _layer(self, node: Node) -> Any:
         if node.frame:
@@ -79,12 +97,7 @@ def _restore(layer: Any, node: Node) -> None:
         layer.finalize_state()  # what it adapted to takes effect only then
 
 
-def _finish(model: keras.Model, frame: Frame, layers: Sequence[tuple[Any, Node]]) -> None:
-    """What a model has besides its layers."""
-    if not frame.trainable:
-        model.trainable = False
-        for layer, node in layers:  # freezing a model freezes all that is in it now
-            layer.trainable = node.frame.trainable if node.frame else node.config.get("trainable", True)
+def _compile(model: keras.Model, frame: Frame) -> None:
     if frame.compiled:
         try:
             model.compile_from_config(deepcopy(dict(frame.compiled)))

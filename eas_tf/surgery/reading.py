@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import keras
@@ -50,7 +51,7 @@ def read_model(
         if isinstance(operation, keras.Model):
             inner, outputs, frame = read_model(operation, f"{name}/", node.inputs)
             edges |= {(entry["name"], number): edge for number, edge in enumerate(outputs)}
-            nodes += [*inner, node.changed(frame=frame, inner_outputs=outputs)]
+            nodes += [*inner, replace(node, config={}, frame=frame, inner_outputs=outputs)]
         else:
             nodes.append(node.changed(weights=tuple(getattr(operation, "get_weights", list)())))
     given: list[str] = []

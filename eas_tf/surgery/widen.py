@@ -10,7 +10,7 @@ from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.coupling import Channels, Coupling, Replicas
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Node, giver
-from eas_tf.surgery.rules import Join, Maker, PerChannel, rule_of
+from eas_tf.surgery.rules import Maker, Rule, rule_of
 
 #: Standard deviation of the noise on replicas, relative to that of the kernel (the paper's code).
 NOISE = 1e-2
@@ -51,8 +51,8 @@ class Strands:
         """
         if name not in self.rules:
             raise missing(name, self.graph)
-        why = self.coupling.why_fixed(self.channels[name])
-        if isinstance(self.rules[name], PerChannel | Join):
+        why, rule = self.coupling.why_fixed(self.channels[name]), self.rules[name]
+        if not isinstance(rule, Maker) and type(rule).rewrite is not Rule.rewrite:
             why = IllegalTransformation("it makes no channels of its own")
         if why:
             raise type(why)(f"Layer {name!r} cannot be widened: {why}. {possible('widened', self.widenable())}")

@@ -154,6 +154,7 @@ def test_a_sequential_model_stays_one_and_a_compiled_model_stays_compiled():
     assert built.evaluate(batch, targets, verbose=0) == model.evaluate(batch, targets, verbose=0)
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 def test_a_model_whose_loss_cannot_be_named_is_built_uncompiled_and_says_so():
     model = sequential_model(np.random.default_rng(0))
     model.compile("sgd", loss=lambda truth, given: keras.ops.mean(truth - given))
