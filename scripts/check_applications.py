@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from eas_tf.surgery import LayerGraph, measure_moments
 from eas_tf.surgery.deepen import deepen_graph, deepenable_graph, identity_chain
@@ -65,7 +67,7 @@ def check(name: str, most: int | None, rng: np.random.Generator) -> bool:
     for kind, possible in operations.items():
         chosen = [possible[i] for i in rng.permutation(len(possible))[:most]]
         differences, milliseconds = [], []
-        for number, (layer, operate) in enumerate(chosen):
+        for layer, operate in track(chosen, f"{name}: {kind}", console=Console(stderr=True)):
             start = time.perf_counter()
             child = operate().to_keras()
             milliseconds.append(1000 * (time.perf_counter() - start))
@@ -73,7 +75,6 @@ def check(name: str, most: int | None, rng: np.random.Generator) -> bool:
             differences.append(float(np.abs(outputs - expected).max() / np.abs(expected).max()))
             if differences[-1] > LIMIT:
                 print(f"{name}: {kind} {layer} changes the outputs by {differences[-1]:.1e}", file=sys.stderr)
-            print(f"{name}: {kind} {number + 1} of {len(chosen)}", end="\r", file=sys.stderr)
             keras.utils.clear_session()
         worst = max([worst, *differences])
         largest = f"{max(differences):.1e}" if differences else ""

@@ -30,6 +30,7 @@ class _Builder:
     def __init__(self, nodes: Sequence[Node], substitutes: Substitutes) -> None:
         self._substitutes = substitutes
         self._built: dict[str, Any] = {}
+        self._initializers: dict[str, dict[str, keras.Initializer]] = {}
         self._levels: dict[str, list[Node]] = defaultdict(list)
         for node in nodes:
             self._levels[node.name.rpartition("/")[0]].append(node)
@@ -53,6 +54,8 @@ class _Builder:
                 model = keras.Model(_one_or_all(entrances), _one_or_all(given))
         for node in nodes:
             _restore(layers[node.name], node)
+            for key, initializer in self._initializers.pop(node.name, {}).items():
+                setattr(layers[node.name], key, initializer)
         self._built |= layers
         if frame:
             _compile(model, frame)
@@ -75,7 +78,14 @@ class _Builder:
         config = {**deepcopy(dict(node.config)), "name": node.name.rpartition("/")[2]}
         if node.layer == "InputLayer":
             config["batch_shape"] = (config["batch_shape"][0], *node.shape)
-        return self._substitutes.get(node.layer, node.kind).from_config(config)
+        layer = self._substitutes.get(node.layer, node.kind).from_config(config)
+        if node.weights:
+            # Drawing random weights that are replaced at once would take a tenth of the time, or half for large layers.
+            drawn = {key: value for key, value in vars(layer).items() if isinstance(value, keras.Initializer)}
+            self._initializers[node.name] = drawn
+            for key in drawn:
+                setattr(layer, key, keras.initializers.Zeros())
+        return layer
 
 
 def _call(layer: Any, node: Node, tensors: dict[str, Any]) -> None:

@@ -80,15 +80,19 @@ class ChannelMap:
 
     def select(self, array: np.ndarray, axis: int = -1) -> np.ndarray:
         """Repeat the entries of one axis: what a layer that passes the channels on does with its weights."""
-        return np.take(array, self.source, axis)
+        # Every source is a channel. Told so, NumPy takes half the time.
+        return np.take(array, self.source, axis, mode="clip")
 
     def absorb(self, kernel: np.ndarray, axis: int = -2) -> np.ndarray:
         """Repeat and share out the entries of one axis: the inputs of a kernel, `[..., in, out]` by default."""
-        share = self.share.astype(np.float64 if kernel.dtype == np.float64 else np.float32)
         shape = [1] * kernel.ndim
         shape[axis] = -1
-        repeated = np.take(kernel, self.source, axis)
-        return (repeated * share.reshape(shape)).astype(kernel.dtype, copy=False)
+        share = self.share.reshape(shape)
+        repeated = self.select(kernel, axis)
+        if kernel.dtype not in (np.float32, np.float64):
+            return (repeated * share.astype(np.float32)).astype(kernel.dtype)
+        repeated *= share.astype(kernel.dtype)
+        return repeated
 
     @property
     def is_replica(self) -> np.ndarray:

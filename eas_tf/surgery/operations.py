@@ -206,6 +206,6 @@ def _read(model: keras.Model) -> LayerGraph:
     if not any(node.weights for node in graph.nodes):
         raise IllegalTransformation(f"The model {model.name!r} has no weights, so there is nothing to widen or deepen.")
     for node in graph.nodes:
-        if not all(np.isfinite(np.asarray(weight, np.float64).sum()) for weight in node.weights):
+        if not all(np.isfinite(weight.sum(dtype=np.float64)) for weight in node.weights):
             raise InvalidConfiguration(f"The weights of layer {node.name!r} are not all finite: the model is broken.")
     return graph

@@ -114,6 +114,8 @@ def passed(draw, tensors):
         ]
     if rank == 2:
         kinds += [lambda _: layers.Resizing(3, 5), lambda _: layers.UpSampling2D(2, interpolation="bicubic")]
+    kinds += [lambda _: lambda x: 1 - x, lambda _: lambda x: x * 0.5 + 3, lambda _: keras.ops.relu]
+    kinds += [lambda _: keras.ops.negative, lambda _: keras.ops.silu, lambda _: lambda x: x / (1 + keras.ops.abs(x))]
     return draw(st.sampled_from(kinds))(draw)(tensor)
 
 
@@ -148,6 +150,9 @@ def joined(draw, tensors):
         return layers.Multiply()(
             [tensor, layers.Dense(draw(st.sampled_from([1, tensor.shape[-1]])))(pool(keepdims=True)(tensor))]
         )
+    operators = [keras.ops.add, keras.ops.subtract, keras.ops.multiply, keras.ops.maximum, keras.ops.minimum]
+    if draw(st.booleans()):
+        return draw(st.sampled_from(operators))(tensor, other)
     return draw(st.sampled_from(JOINS))()([tensor, other])
 
 

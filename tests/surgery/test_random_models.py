@@ -10,6 +10,8 @@ from random_models import functional_model
 from eas_tf.errors import EASError, IllegalTransformation
 from eas_tf.surgery import Deepen, LayerGraph, Widen, deepenable, explain, grow, output_difference, widen, widenable
 
+# A random model may well take the softmax of a single channel.
+pytestmark = pytest.mark.filterwarnings(r"ignore:[\s\S]*softmax over axis:UserWarning")
 UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 

@@ -84,6 +84,7 @@ class Maker(Rule):
 
 
 _RULES: dict[type, Rule] = {}
+_OPERATIONS: dict[tuple[str, str], Rule] = {}
 
 
 def register_rule(layer_class: type[keras.layers.Layer], rule: Rule) -> None:
@@ -126,11 +127,17 @@ def register_all(the_rule: Rule, *layer_names: str) -> None:
         _RULES[getattr(keras.layers, name)] = the_rule
 
 
+def operation_rules(module: str, the_rule: Rule, *names: str) -> None:
+    """Register one rule for several operations of Keras that are no layers, by the names of their classes."""
+    for name in names:
+        _OPERATIONS[module, name] = the_rule
+
+
 def rule_of(node: Node) -> Rule:
     """The rule of a node's class, which lets nothing pass if there is none or if channels are not last."""
     if node.config.get("data_format") == "channels_first":
         return _ChannelsFirst()
-    return _RULES.get(node.kind, _NO_RULE)
+    return _RULES.get(node.kind) or _OPERATIONS.get((node.kind.__module__, node.layer), _NO_RULE)
 
 
 _NO_RULE = Rule()

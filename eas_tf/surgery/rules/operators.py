@@ -1,0 +1,53 @@
+"""Rules of arithmetic and of functions on Keras tensors: `x + y`, `x * 2`, `keras.ops.relu(x)`.
+
+Keras makes an operation of each, of a class that it does not show. These classes are known here by their module and
+name, and refused like any other where Keras has moved or renamed them.
+"""
+
+from collections.abc import Sequence
+
+from eas_tf.surgery.coupling import Channels, Coupling
+from eas_tf.surgery.node import Node, Slot
+from eas_tf.surgery.rules.elementwise import PerChannel
+from eas_tf.surgery.rules.joins import Join
+from eas_tf.surgery.rules.rule import Rule, operation_rules
+
+
+class _Arithmetic(Join):
+    """Of tensors, or of tensors and plain numbers."""
+
+    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
+        if all(isinstance(argument, Slot | int | float) for argument in _arguments(node)):
+            return super().channels(node, incoming, coupling)
+        return Rule.channels(self, node, incoming, coupling)
+
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
+        numbers = [argument for argument in _arguments(node) if isinstance(argument, int | float)]
+        signs = [*incoming, *(number >= 0 for number in numbers)]
+        return node.layer != "TrueDivide" and super().non_negative(node, signs)
+
+
+def _arguments(node: Node) -> list[object]:
+    arguments, keywords = node.call or ((Slot(0),), {})
+    return [*arguments, *keywords.values()]
+
+
+class _Function(PerChannel):
+    """Of one tensor, value by value."""
+
+    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
+        if node.call is None:
+            return super().channels(node, incoming, coupling)
+        return Rule.channels(self, node, incoming, coupling)
+
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
+        return node.layer in ("Relu", "Relu6") or super().non_negative(node, incoming)
+
+
+operation_rules("keras.src.ops.numpy", _Arithmetic(), "Add", "Subtract", "Multiply", "TrueDivide", "Maximum", "Minimum")
+operation_rules("keras.src.ops.numpy", _Function(), "Negative", "Tanh", "Exp", "Sin", "Cos")
+operation_rules("keras.src.ops.numpy", _Function(keeps_sign=True), "Absolute", "Square", "Sqrt", "Log1p")
+operation_rules(
+    "keras.src.ops.nn", _Function(), "Relu", "Relu6", "Sigmoid", "Silu", "Softplus", "Softsign", "Elu", "Selu"
+)
+operation_rules("keras.src.ops.nn", _Function(), "Celu", "Gelu", "LeakyRelu", "HardSigmoid", "HardSilu", "HardTanh")
