@@ -202,6 +202,27 @@ def test_a_part_of_what_enters_a_grouped_convolution_cannot_grow():
         widen(model, "left", 6, rng=0)
 
 
+def test_arithmetic_on_tensors_is_followed(rng):
+    inputs = keras.Input((8, 6, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    x = keras.ops.relu(1 - x * 0.5 + layers.Conv2D(4, 3, padding="same", name="branch")(x))
+    gate = keras.ops.relu6(layers.Conv2D(4, 1, name="gate")(x) + 3.0) * (1 / 6)
+    x = layers.GlobalAveragePooling2D()(x / (1.0 + keras.ops.absolute(gate)))
+    model = randomise(keras.Model(inputs, layers.Dense(3)(x)), rng)
+    batch = images(rng, shape=(8, 6, 3))
+    assert widenable(model) == {"stem": 4, "branch": 4, "gate": 4}
+    grown = grow(model, [Widen("gate", 7), Deepen("relu", 1)], rng=0, data=batch)
+    assert output_difference(model, grown, batch) <= 1e-5
+    assert {grown.get_layer(name).filters for name in ("stem", "branch", "gate")} == {7}
+
+
+def test_arithmetic_with_arrays_is_refused(rng):
+    inputs = keras.Input((5,))
+    x = layers.Dense(4, name="d")(inputs) * rng.normal(size=4).astype("float32")
+    with pytest.raises(UnsupportedLayer, match="'multiply.*, a Multiply layer"):
+        widen(keras.Model(inputs, layers.Dense(3)(x)), "d", 6, rng=0)
+
+
 class Halve(layers.Layer):
     def call(self, inputs):
         return inputs / 2
