@@ -122,34 +122,24 @@ def explain_graph(graph: LayerGraph, name: str) -> str:
     strands = Strands(graph)
     if name not in strands.makers():
         strands.check(name)  # says why not
-    made, coupling = strands.channels[name], strands.coupling
-    why, roots = coupling.why_fixed(made), coupling.roots(made)
+    made, coupling, makers = strands.channels[name], strands.coupling, strands.makers()
+    head = f"{name} ({graph[name].layer}, {len(made)} channels)"
+    why, step = coupling.why_fixed(made), coupling.step(made)
+    if why:
+        return f"{head} cannot be widened: {why}."
 
     def touched(channels: Channels) -> bool:
-        return bool(np.isin(coupling.roots(channels), roots).any())
+        return bool(np.isin(coupling.roots(channels), coupling.roots(made)).any())
 
-    head = f"{name} ({graph[name].layer}, {len(made)} channels)"
-    step = 1 if why else coupling.step(made)
-    lines = [
-        f"{head} cannot be widened: {why}."
-        if why
-        else f"{head} can be widened{f' by {step} or multiples' * (step > 1)}."
-    ]
-    giving = [node.name for node in strands.nodes if touched(strands.channels[node.name])]
-    makers = strands.makers()
-    receiving = [
-        node.name for node in strands.nodes if node.name not in giving and any(map(touched, strands.incoming(node)))
-    ]
     joins = [join for join, channels in coupling.joins if touched(channels)]
-    for what, names in (
-        ("is tied to it, and gets the same replicas", [each for each in giving if each in makers and each != name]),
-        ("ties them together", joins),
-        ("repeats its weights, or passes the channels on", [n for n in giving if n not in makers and n not in joins]),
-        (
-            "takes the replicas by their shares",
-            [*receiving, *(n for n in giving if n in makers and any(map(touched, strands.incoming(graph[n]))))],
-        ),
-    ):
-        if names:
-            lines.append(f"  {what}: {', '.join(names)}")
+    giving = [node.name for node in strands.nodes if touched(strands.channels[node.name])]
+    taking = [node.name for node in strands.nodes if any(map(touched, strands.incoming(node)))]
+    roles = {
+        "is tied to it, and gets the same replicas": [each for each in giving if each in makers and each != name],
+        "ties them together": joins,
+        "repeats its weights, or passes the channels on": [n for n in giving if n not in makers and n not in joins],
+        "takes the replicas by their shares": [each for each in taking if each in makers or each not in giving],
+    }
+    lines = [f"{head} can be widened{f' by {step} or multiples' * (step > 1)}."]
+    lines += [f"  {role}: {', '.join(names)}" for role, names in roles.items() if names]
     return "\n".join(lines)

@@ -9,7 +9,7 @@ from eas_tf.errors import EASError, IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import ChannelMap
 from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.node import Node
-from eas_tf.surgery.rules.rule import Rule, activation_of, channel_count, register_all, rule, why_mixing, widened
+from eas_tf.surgery.rules.rule import Rule, channel_count, is_rectified, register_all, rule, why_mixing, widened
 
 
 class PerChannel(Rule):
@@ -84,7 +84,7 @@ class _Activation(PerChannel):
         """A ReLU without a slope."""
         if node.layer == "ReLU":
             return not node.config["negative_slope"] and node.config["threshold"] >= 0
-        return activation_of(node) in ("relu", "relu6")
+        return is_rectified(node)
 
 
 @rule("PReLU")

@@ -8,7 +8,7 @@ from eas_tf.errors import UnsupportedLayer
 from eas_tf.surgery.channel_map import ChannelMap
 from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.node import Node
-from eas_tf.surgery.rules.rule import Maker, Rule, register_all, rule, why_mixing, widened
+from eas_tf.surgery.rules.rule import Maker, Rule, is_rectified, register_all, rule, why_mixing, widened
 
 
 class _Kernel(Maker):
@@ -109,11 +109,8 @@ class _Depthwise(Rule):
         weights = (incoming[0].select(kernel, -2), *map(outgoing.select, bias))
         return widened(node, outgoing).changed(weights=weights)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
-        return Maker.non_negative(_DEPTHWISE_ACTIVATION, node, incoming)
-
-
-_DEPTHWISE_ACTIVATION = Maker("filters")
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+        return is_rectified(node)
 
 
 @rule("Embedding")

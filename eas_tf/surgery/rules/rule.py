@@ -20,7 +20,6 @@ _ELEMENTWISE = frozenset(
         "threshold",
     ]
 )
-_NON_NEGATIVE = ("relu", "relu6")
 
 
 class Rule:
@@ -80,7 +79,7 @@ class Maker(Rule):
 
     def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
         """After a ReLU."""
-        return node.config.get("activation") in _NON_NEGATIVE
+        return is_rectified(node)
 
 
 _RULES: dict[type, Rule] = {}
@@ -157,6 +156,11 @@ def channel_count(node: Node) -> int:
 def activation_of(node: Node) -> Any:
     """The name of a layer's activation; something else if it is none of Keras's."""
     return node.config.get("activation") or "linear"
+
+
+def is_rectified(node: Node) -> bool:
+    """Whether a layer's activation lets no negative value out."""
+    return activation_of(node) in ("relu", "relu6")
 
 
 def why_mixing(node: Node) -> EASError | None:
