@@ -107,7 +107,7 @@ def test_explain_names_what_is_tied_and_why(rng):
     assert "ties them together: excite_1, add_1, excite_2, add_2" in lines[2]
     assert "stem_bn" in lines[3]
     assert "squeeze_1" in lines[3]
-    assert "inner_1, inner_2, hidden" in lines[4]
+    assert "inner_1, gate_1, inner_2, gate_2, hidden" in lines[4]
     assert "classes (Dense, 3 channels) cannot be widened" in explain(model, "classes")
 
 
