@@ -1,6 +1,7 @@
 """From nodes to Keras models."""
 
 import itertools
+import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any, TypeAlias
 
 import keras
 
+from eas_tf.errors import UnsupportedLayer
 from eas_tf.surgery.node import Frame, Node, filled, tensor
 
 #: Other classes for some layers, by class name, that take the same configuration and weights.
@@ -78,7 +80,14 @@ class _Builder:
         config = {**deepcopy(dict(node.config)), "name": node.name.rpartition("/")[2]}
         if node.layer == "InputLayer":
             config["batch_shape"] = (config["batch_shape"][0], *node.shape)
-        layer = self._substitutes.get(node.layer, node.kind).from_config(config)
+        try:
+            layer = _from_config(self._substitutes.get(node.layer, node.kind), config)
+        except (TypeError, ValueError) as error:
+            raise UnsupportedLayer(
+                f"Layer {node.name!r}, a {node.layer}, cannot be built again from its get_config(); classes of yours "
+                "that it is made of need keras.saving.register_keras_serializable, and layers of yours an __init__ "
+                f"that takes what get_config gives. Keras says: {first_line(error)}"
+            ) from error
         if node.weights:
             # Drawing random weights that are replaced at once would take a tenth of the time, or half for large layers.
             drawn = {key: value for key, value in vars(layer).items() if isinstance(value, keras.Initializer)}
@@ -95,14 +104,36 @@ def _call(layer: Any, node: Node, tensors: dict[str, Any]) -> None:
         return
     received = [tensors[edge] for edge in node.inputs]
     arguments, keywords = node.call or ((_one_or_all(received),), {})
-    given = keras.tree.flatten(layer(*filled(arguments, received), **filled(keywords, received)))
+    try:
+        given = keras.tree.flatten(layer(*filled(arguments, received), **filled(keywords, received)))
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UnsupportedLayer(
+            f"Layer {node.name!r}, a {node.layer}, does not take what it received before or its rule is wrong. Keras "
+            f"says: {first_line(error)}"
+        ) from error
     edges = node.inner_outputs or [tensor(node.name, number) for number in range(len(given))]
     tensors.update(zip(edges, given, strict=True))
 
 
+def _from_config(layer_class: Any, config: dict[str, Any]) -> Any:
+    if layer_class is keras.layers.Lambda and callable(config["function"]):
+        return keras.layers.Lambda(**config)  # from_config would refuse the function of a lambda
+    return layer_class.from_config(config)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of Keras says first, without the colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", next(filter(None, map(str.strip, str(error).splitlines())), "")) or repr(error)
+
+
 def _restore(layer: Any, node: Node) -> None:
     if node.weights:
-        layer.set_weights(node.weights)
+        try:
+            layer.set_weights(node.weights)
+        except ValueError as error:
+            raise UnsupportedLayer(
+                f"The rule of {node.name!r}, a {node.layer} layer, gives weights that do not fit: {first_line(error)}"
+            ) from error
     if node.layer == "Normalization":
         layer.finalize_state()  # what it adapted to takes effect only then
 
@@ -110,9 +141,12 @@ def _restore(layer: Any, node: Node) -> None:
 def _compile(model: keras.Model, frame: Frame) -> None:
     if frame.compiled:
         try:
-            model.compile_from_config(deepcopy(dict(frame.compiled)))
+            with keras.saving.custom_object_scope(dict(frame.objects)):
+                model.compile_from_config(deepcopy(dict(frame.compiled)))
         except (TypeError, ValueError) as error:
-            warnings.warn(f"The new model is not compiled, compile it yourself: {error}", stacklevel=2)
+            warnings.warn(
+                f"The new model is not compiled, compile it yourself: {first_line(error)}", UserWarning, stacklevel=2
+            )
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:

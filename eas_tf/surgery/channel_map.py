@@ -16,6 +16,9 @@ from eas_tf.errors import IllegalTransformation, InvalidConfiguration
 #: replicas, as the paper's code does, which changes the function a little.
 SymmetryBreaking: TypeAlias = Literal["shares", "noise"]
 
+#: No layer may get more channels: a slip of the hand should not ask for all memory.
+MOST = 1 << 20
+
 #: The part of each share that is fixed. Replicas with hardly any share would hardly learn.
 EQUAL_PART = 0.5
 
@@ -73,9 +76,10 @@ class ChannelMap:
         Raises:
             IllegalTransformation: Naming both.
         """
-        if not isinstance(new, int | np.integer) or new <= old:
+        if not isinstance(new, int | np.integer) or not old < new <= MOST:
             raise IllegalTransformation(
                 f"Widening takes a whole number, more than the {old} channels that there are. Received: {new!r}"
+                + f"; at most {MOST:,} are allowed" * (isinstance(new, int) and new > MOST)
             )
 
     def select(self, array: np.ndarray, axis: int = -1) -> np.ndarray:

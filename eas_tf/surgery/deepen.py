@@ -54,7 +54,7 @@ def deepen_graph(
 def _identity(node: Node, moments: Moments | None, noise: np.random.Generator | None) -> Node:
     match node.layer, moments:
         case ("Conv1D" | "Conv2D" | "Conv3D" | "Dense", _):
-            kernel = _identity_kernel(node.weights[0].shape, noise)
+            kernel = _identity_kernel(node.weights[0].shape, noise, causal=node.config.get("padding") == "causal")
             return replace(node, weights=(kernel, *map(np.zeros_like, node.weights[1:])))
         case "BatchNormalization", Moments():
             mean, variance = moments.mean.astype(np.float32), moments.variance.astype(np.float32)
@@ -65,10 +65,10 @@ def _identity(node: Node, moments: Moments | None, noise: np.random.Generator | 
     raise UnsupportedLayer(f"A {node.layer} layer cannot be inserted as an identity.")
 
 
-def _identity_kernel(shape: tuple[int, ...], noise: np.random.Generator | None) -> np.ndarray:
-    """A kernel `[..., channels, channels]` whose central tap is the identity and whose other taps are zero."""
+def _identity_kernel(shape: tuple[int, ...], noise: np.random.Generator | None, *, causal: bool) -> np.ndarray:
+    """A kernel `[..., channels, channels]` whose tap at its own position is the identity, and whose others are zero."""
     kernel = np.zeros(shape, np.float32)
-    centre = tuple(size // 2 for size in shape[:-2])
+    centre = tuple(size - 1 if causal else size // 2 for size in shape[:-2])
     kernel[centre] = np.eye(shape[-1], dtype=np.float32)
     if noise is not None:
         kernel += noise.normal(0, NOISE * kernel.std(), shape).astype(np.float32)
@@ -77,28 +77,29 @@ def _identity_kernel(shape: tuple[int, ...], noise: np.random.Generator | None) 
 
 def deepenable_graph(graph: LayerGraph) -> list[str]:
     """The nodes after which a layer with a ReLU can be the identity: their values are never negative."""
-    if any(node.config.get("data_format") == "channels_first" for node in graph.nodes):
-        return []
     signs: dict[str, bool] = {}
     for node in graph.nodes:
-        incoming = [signs[edge] for edge in node.inputs if edge in signs]
-        complete = len(incoming) == len(node.inputs) and node.frame is None
-        signs[node.name] = complete and rule_of(node).non_negative(node, incoming)
-    several = {giver(edge) for node in graph.nodes for edge in node.inputs if edge != giver(edge)}
-    return [
-        node.name
-        for node in graph.nodes
-        if signs[node.name] and node.name not in several and node.layer != "InputLayer" and _has_room(node)
-    ]
+        incoming = [signs.get(edge, False) for edge in node.data]
+        signs[node.name] = node.frame is None and rule_of(node).non_negative(node, incoming)
+    return [node.name for node in graph.nodes if signs[node.name] and why_no_room(graph, node) is None]
 
 
-def _has_room(node: Node) -> bool:
-    return 1 <= len(node.shape) <= 4 and node.shape[-1] is not None
+def why_no_room(graph: LayerGraph, node: Node) -> str | None:
+    """Why no layer fits behind a node, whatever its values are; None if one does."""
+    if node.frame or node.layer == "InputLayer":
+        return "it is no layer with values of its own; name a layer"
+    if node.further_shapes:
+        return "it has several outputs"
+    if not 1 <= len(node.shape) <= 4 or node.shape[-1] is None:
+        return f"an output of shape {node.shape} has no rank or number of channels that a layer is for"
+    if any(each.config.get("data_format") == "channels_first" for each in graph.nodes):
+        return "the model has layers with channels first; surgery needs them last"
+    return None
 
 
 def batch_norm_above(graph: LayerGraph, name: str) -> Node | None:
     """The batch norm between a node and the nearest layer above it that makes channels, if there is one."""
-    return next((node for node in _above(graph, name) if node.layer == "BatchNormalization"), None)
+    return next((node for node in _above(graph, name) if node.kind is keras.layers.BatchNormalization), None)
 
 
 def _above(graph: LayerGraph, name: str) -> list[Node]:
@@ -110,12 +111,14 @@ def _above(graph: LayerGraph, name: str) -> list[Node]:
         if node not in found:
             found.append(node)
             if not isinstance(rule_of(node), Maker):
-                pending.extend(node.inputs)
+                pending.extend(node.data)
     return found
 
 
 def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node]:
     """Layers of the right shapes to go after a node: convolution or dense, batch norm if there is one above, ReLU.
+
+    Dense after vectors and where a dense layer or an embedding made the channels, a causal convolution after one.
 
     Args:
         graph: The network.
@@ -125,18 +128,27 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     Raises:
         InvalidConfiguration: If the kernel size is not odd.
     """
-    if not isinstance(kernel_size, int | np.integer) or kernel_size < 1 or kernel_size % 2 == 0:
+    if (
+        not isinstance(kernel_size, int | np.integer)
+        or isinstance(kernel_size, bool)
+        or kernel_size < 1
+        or kernel_size % 2 == 0
+    ):
         raise InvalidConfiguration(
             f"The kernel of an identity has a centre, so kernel_size is an odd number. Received: {kernel_size!r}"
         )
     node, norm = graph[after], batch_norm_above(graph, after)
     space, channels = node.shape[:-1], channel_count(node)
     above = next((each for each in _above(graph, after) if isinstance(rule_of(each), Maker)), node)
-    options: dict[str, Any] = {"use_bias": norm is None, "dtype": above.config.get("dtype")}
+    dtype = node.config.get("dtype", above.config.get("dtype"))
+    options: dict[str, Any] = {"use_bias": norm is None, "dtype": dtype}
     stem = f"{after.rpartition('/')[2]}_deeper"
+    if above.layer in ("Dense", "Embedding"):
+        space = ()  # what looks at one position only goes on doing so
     if space:
         convolution = getattr(keras.layers, f"Conv{len(space)}D")
-        options |= {"padding": "same", "data_format": "channels_last"}
+        causal = above.config.get("padding") == "causal"
+        options |= {"padding": "causal" if causal else "same", "data_format": "channels_last"}
         main = convolution(channels, int(kernel_size), name=stem, **options)
     else:
         main = keras.layers.Dense(channels, name=stem, **options)
@@ -146,8 +158,10 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     if norm:
         config = {"axis": -1, "trainable": True, "center": True, "scale": True}
         vectors = (np.zeros(channels, np.float32),) * 4
-        chain.append(norm.changed(name=f"{stem}_bn", config=config, inputs=(), shape=node.shape, weights=vectors))
-    chain.append(_unlinked(keras.layers.ReLU(name=f"{stem}_relu", dtype=above.config.get("dtype")), node))
+        chain.append(
+            norm.changed(name=f"{stem}_bn", config=config, inputs=(), call=None, shape=node.shape, weights=vectors)
+        )
+    chain.append(_unlinked(keras.layers.ReLU(name=f"{stem}_relu", dtype=dtype), node))
     return chain
 
 

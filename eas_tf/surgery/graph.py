@@ -91,20 +91,24 @@ class LayerGraph:
     def until(self, *names: str) -> Self:
         """The part of a graph that computes some nodes, whose tensors become the outputs. It has all of its inputs.
 
-        Models within the model are dissolved, with `__` in place of the slash in their layers' names.
+        Models within the model are dissolved, with underscores in place of the slash in their layers' names.
         """
         inner = {node.name: node.inputs[0] for node in self.nodes if node.layer == "InputLayer" and node.inputs}
 
         def edge(name: str) -> str:
             while name in inner:
                 name = inner[name]
-            return name.replace("/", "__")
+            node, slashes, output = name.partition("//")
+            return node.replace("/", joint) + slashes + output
 
+        joint = "__"
+        while len({node.name.replace("/", joint) for node in self.nodes}) < len(self.nodes):
+            joint += "_"
         outputs = tuple(map(edge, names))
         needed = {*map(giver, outputs), *(node.name for node in self.nodes if node.layer == "InputLayer")}
         nodes: list[Node] = []
         for node in reversed(self.nodes):
-            flat = node.with_edges(edge, node.name.replace("/", "__"))
+            flat = node.with_edges(edge, node.name.replace("/", joint))
             if flat.name in needed and node.frame is None and node.name not in inner:
                 needed.update(map(giver, flat.inputs))
                 nodes.append(flat)
@@ -124,7 +128,7 @@ class LayerGraph:
             {
                 "layer": node.layer,
                 "config": {key: value for key, value in node.config.items() if key != "name"},
-                "inputs": [(position[giver(edge)], edge.partition("::")[2]) for edge in node.inputs],
+                "inputs": [(position[giver(edge)], edge.partition("//")[2]) for edge in node.inputs],
                 "call": node.call,
                 "shape": node.shape,
                 "weights": [weight.shape for weight in node.weights],
@@ -132,7 +136,7 @@ class LayerGraph:
             for node in self.nodes
         ]
         return json.dumps(
-            [nodes, [(position[giver(edge)], edge.partition("::")[2]) for edge in self.outputs]],
+            [nodes, [(position[giver(edge)], edge.partition("//")[2]) for edge in self.outputs]],
             sort_keys=True,
             default=_json,
         )

@@ -41,6 +41,8 @@ class Frame:
     """The structure of its outputs, with slots for the tensors that it gives."""
     compiled: Mapping[str, Any] | None = None
     """What `get_compile_config` returns, if the model is compiled."""
+    objects: Mapping[str, Any] = field(default_factory=dict)
+    """The user's own losses and optimizer class, which the compile configuration only names."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -58,9 +60,11 @@ class Node:
     config: Mapping[str, Any]
     """What the class's `get_config` returns, without the name."""
     inputs: tuple[str, ...]
-    """The tensors that it receives, in order, each by its node's name, followed by `::k` for output k > 0."""
+    """The tensors that it receives, in order, each by its node's name, followed by `//k` for output k > 0."""
     shape: tuple[int | None, ...]
     """The shape of its output, without the batch axis; channels are last."""
+    further_shapes: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
+    """The shapes of its other outputs that are used, by number, without the batch axis."""
     weights: tuple[np.ndarray, ...] = field(default=(), repr=False)
     """The layer's `get_weights()`."""
     moments: Moments | None = None
@@ -76,6 +80,12 @@ class Node:
     def layer(self) -> str:
         """The name of its class."""
         return self.kind.__name__
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """Its inputs without masks, which say what positions count, and have no channels."""
+        masks = [] if self.call is None else slots(self.call[1].get("mask"))
+        return tuple(edge for number, edge in enumerate(self.inputs) if number not in masks)
 
     def changed(self, *, config: Mapping[str, Any] | None = None, **changes: Any) -> Self:
         """A copy with other fields; `config` is merged into the old one."""
@@ -97,12 +107,17 @@ def node_of(layer: keras.layers.Layer, inputs: tuple[str, ...], shape: Sequence[
 
 def tensor(name: str, output: int) -> str:
     """The name of an output of a node."""
-    return f"{name}::{output}" if output else name
+    return f"{name}//{output}" if output else name  # Keras allows no slash in a layer's name
 
 
 def giver(edge: str) -> str:
     """The name of the node that gives a tensor."""
-    return edge.partition("::")[0]
+    return edge.partition("//")[0]
+
+
+def slots(structure: Any) -> list[int]:
+    """The numbers of the slots in a structure."""
+    return [part.index for part in keras.tree.flatten(structure) if isinstance(part, Slot)]
 
 
 def filled(structure: Any, values: Sequence[Any]) -> Any:

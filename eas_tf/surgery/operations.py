@@ -10,9 +10,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation, InvalidConfiguration
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration, InvalidData
+from eas_tf.surgery.building import first_line
 from eas_tf.surgery.channel_map import SymmetryBreaking
-from eas_tf.surgery.deepen import batch_norm_above, deepen_graph, deepenable_graph, identity_chain
+from eas_tf.surgery.deepen import batch_norm_above, deepen_graph, deepenable_graph, identity_chain, why_no_room
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.moments import measure_moments
 from eas_tf.surgery.widen import Strands, explain_graph, missing, possible, widen_graph
@@ -135,7 +136,9 @@ def grow(
         InvalidConfiguration: As `widen` and `deepen`.
     """
     graph = _read(model)
-    generator = np.random.default_rng(rng)
+    generator = _generator(rng)
+    if not isinstance(steps, Iterable):
+        raise InvalidConfiguration(f"Steps are a list of Widen(layer, units) and Deepen(after). Received: {steps!r}")
     for step in steps:
         if isinstance(step, Widen):
             if rng is None:
@@ -154,13 +157,11 @@ def _deepened(
     graph: LayerGraph, step: Deepen, data: Any, rng: np.random.Generator, symmetry_breaking: SymmetryBreaking
 ) -> LayerGraph:
     after, places = step.after, deepenable_graph(graph)
-    if after not in graph:
+    if not isinstance(after, str) or after not in graph or graph[after].frame:
         raise missing(after, graph)
     if after not in places:
-        raise IllegalTransformation(
-            f"No layer can be inserted after {after!r}, whose values may be negative: a new layer ends in a ReLU. "
-            + possible("deepened", places)
-        )
+        why = why_no_room(graph, graph[after]) or "its values may be negative, and a new layer ends in a ReLU"
+        raise IllegalTransformation(f"No layer can be inserted after {after!r}: {why}. {possible('deepened', places)}")
     chain = identity_chain(graph, after, step.kernel_size)
     norm = batch_norm_above(graph, after)
     if norm and graph[after].moments is None:
@@ -169,8 +170,29 @@ def _deepened(
                 f"A layer after {after!r} has batch norm, as {norm.name!r} above it, which is set from the values that "
                 "arrive there: give data, a batch of training inputs."
             )
-        graph = measure_moments(graph, data, names=[after])
+        graph = _measured(graph, data, after)
     return deepen_graph(graph, after, chain, rng=rng, symmetry_breaking=symmetry_breaking)
+
+
+def _measured(graph: LayerGraph, data: Any, name: str) -> LayerGraph:
+    if not all(np.shape(part) and np.shape(part)[0] for part in keras.tree.flatten(data)):
+        raise InvalidData(f"data must be a batch of training inputs, with at least one. Received: {data!r:.100}")
+    try:
+        measured = measure_moments(graph, data, names=[name])
+    except (TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InvalidData(f"data must be training inputs as the model takes them. {first_line(error)}") from error
+    moments = measured[name].moments
+    if moments is None or not np.isfinite([moments.mean, moments.variance]).all():
+        raise InvalidData(f"The data make values at {name!r} that are not finite; give inputs as the model takes them.")
+    return measured
+
+
+def _generator(rng: np.random.Generator | int | None) -> np.random.Generator:
+    if rng is None or isinstance(rng, np.random.Generator):
+        return np.random.default_rng(rng)
+    if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
+        raise InvalidConfiguration(f"rng is a np.random.Generator, or a seed from 0. Received: {rng!r}")
+    return np.random.default_rng(rng)
 
 
 def widenable(model: keras.Model) -> dict[str, int]:

@@ -1,5 +1,6 @@
 """From Keras models to nodes."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -28,10 +29,12 @@ def read_model(
         UnsupportedLayer: If the model is subclassed or not built, or a layer in it cannot be built again.
     """
     functional = _functional(model)
-    config = functional.get_config()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
+        config, compiled = functional.get_config(), model.get_compile_config() if model.compiled else None
     # Operations too: `x * 2` is none of the layers.
     operations = {operation.name: operation for operation in functional.operations}
-    shapes = _shapes(config, functional)
+    shapes = _shapes(config, functional, operations)
     edges = {(name, output): tensor(prefix + name, output) for name, output in shapes}
     entrances: list[str] = []
     input_structure = _with_slots(_references(config["input_layers"]), lambda reference: reference[0], entrances)
@@ -43,10 +46,11 @@ def read_model(
         node = Node(
             name=name,
             kind=type(operation),
-            config={key: value for key, value in entry["config"].items() if key != "name"},
+            config=_config(operation, entry["config"]),
             call=_call(entry, edges, received),
             inputs=(outer[entrances.index(entry["name"])],) if entry["name"] in entrances and outer else (*received,),
             shape=shapes[entry["name"], 0],
+            further_shapes={k: shape for (layer, k), shape in shapes.items() if layer == entry["name"] and k},
         )
         if isinstance(operation, keras.Model):
             inner, outputs, frame = read_model(operation, f"{name}/", node.inputs)
@@ -63,15 +67,17 @@ def read_model(
         entrances=tuple(entrances),
         inputs=input_structure,
         outputs=output_structure,
-        compiled=_compile_config(model) if model.compiled else None,
+        compiled=compiled,
+        objects={getattr(each, "__name__", type(each).__name__): each for each in _own_objects(model)},
     )
     return nodes, tuple(given), frame
 
 
-def _compile_config(model: keras.Model) -> Mapping[str, Any] | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
-        return model.get_compile_config()
+def _own_objects(model: keras.Model) -> list[Any]:
+    """The functions and classes of the user that a compiled model's losses and optimizer may be made of."""
+    if not model.compiled:
+        return []
+    return [type(model.optimizer), *filter(callable, keras.tree.flatten(model.loss))]
 
 
 def _functional(model: keras.Model) -> keras.Model:
@@ -83,7 +89,9 @@ def _functional(model: keras.Model) -> keras.Model:
                 "model.build(input_shape)."
             )
         return keras.Model(model.inputs[0], model.outputs[0])
-    if type(model).__name__ != "Functional" or not isinstance(model, keras.Model):
+    if not isinstance(model, keras.Model):
+        raise UnsupportedLayer(f"Surgery works on functional and sequential models of Keras. Received: {model!r}")
+    if type(model).__name__ != "Functional":
         raise UnsupportedLayer(
             f"Surgery works on functional and sequential models, not on a {type(model).__name__}, whose methods may do "
             "anything. If it was made from inputs and outputs, give keras.Model(model.inputs, model.outputs)."
@@ -98,6 +106,15 @@ def _check(operation: Any, entry: Mapping[str, Any], name: str) -> None:
         raise UnsupportedLayer(f"Layer {name!r} is called {calls} times; give each call a layer of its own.")
     if getattr(getattr(operation, "dtype_policy", None), "quantization_mode", None):
         raise UnsupportedLayer(f"Layer {name!r} is quantised; operate on the model first, and quantise it then.")
+    if getattr(operation, "stateful", False) is True:
+        raise UnsupportedLayer(
+            f"Layer {name!r} is stateful, and its state would be lost; build it without stateful=True."
+        )
+    activation = entry["config"].get("activation")
+    if isinstance(activation, str) and getattr(operation, "activation", None) is not keras.activations.get(activation):
+        raise UnsupportedLayer(
+            f"Layer {name!r} has an activation of its own by the name of Keras's {activation!r}; give it another name."
+        )
     if getattr(operation, "lora_enabled", False):
         raise UnsupportedLayer(f"Layer {name!r} has LoRA weights; merge them into its kernel first.")
     if hasattr(operation, "save_assets"):
@@ -125,9 +142,20 @@ def _call(
     return None if plain else (arguments, keywords)
 
 
-def _shapes(config: Mapping[str, Any], functional: keras.Model) -> dict[Reference, tuple[int | None, ...]]:
-    """The shape of each tensor without its batch axis."""
-    shapes = {
+def _config(operation: Any, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A layer's configuration without its name, and with the functions of the user instead of their names."""
+    live = {key: getattr(operation, key, None) for key, value in config.items() if isinstance(value, Mapping)}
+    functions = {key: value for key, value in live.items() if inspect.isfunction(value)}
+    return {key: functions.get(key, value) for key, value in config.items() if key != "name"}
+
+
+def _shapes(
+    config: Mapping[str, Any], functional: keras.Model, operations: Mapping[str, Any]
+) -> dict[Reference, tuple[int | None, ...]]:
+    """The shape of each tensor that is used, and of each layer's first one, without its batch axis."""
+    firsts = {name: keras.tree.flatten(operation.output)[0] for name, operation in operations.items()}
+    shapes = {(name, 0): tuple(tensor.shape[1:]) for name, tensor in firsts.items()}
+    shapes |= {
         (tensor["keras_history"][0], tensor["keras_history"][2]): tuple(tensor["shape"][1:])
         for tensor in _serialised_tensors([entry["inbound_nodes"] for entry in config["layers"]])
     }

@@ -5,11 +5,11 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation
+from eas_tf.errors import IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.coupling import Channels, Coupling, Replicas
 from eas_tf.surgery.graph import LayerGraph
-from eas_tf.surgery.node import Node, giver
+from eas_tf.surgery.node import Node, tensor
 from eas_tf.surgery.rules import Maker, Rule, rule_of
 
 #: Standard deviation of the noise on replicas, relative to that of the kernel (the paper's code).
@@ -26,13 +26,17 @@ class Strands:
         self.nodes = [node for node in graph.nodes if node.frame is None]
         for node in self.nodes:
             self.channels[node.name] = self.rules[node.name].channels(node, self.incoming(node), self.coupling)
+            for number, shape in node.further_shapes.items():
+                several = UnsupportedLayer(f"surgery has no rule for {node.name!r}, which has several outputs")
+                count = (shape[-1] or 1) if shape else 1
+                self.channels[tensor(node.name, number)] = self.coupling.fixed(count, several)
         for edge in graph.outputs:
             why = IllegalTransformation("its channels are an output of the model")
-            self.coupling.fix(self.channels[giver(edge)], why)
+            self.coupling.fix(self.channels[edge], why)
 
     def incoming(self, node: Node) -> list[Channels]:
-        """The channels of what a node receives; of a layer with several outputs all are fixed, like its first."""
-        return [self.channels[giver(edge)] for edge in node.inputs]
+        """The channels of what a node receives, masks left out."""
+        return [self.channels[edge] for edge in node.data]
 
     def makers(self) -> dict[str, Maker]:
         """The rules of the layers that make channels of their own, by the layers' names."""
@@ -49,7 +53,7 @@ class Strands:
         Raises:
             EASError: A child of it that says why.
         """
-        if name not in self.rules:
+        if not isinstance(name, str) or name not in self.rules:
             raise missing(name, self.graph)
         why, rule = self.coupling.why_fixed(self.channels[name]), self.rules[name]
         if not isinstance(rule, Maker) and type(rule).rewrite is not Rule.rewrite:
@@ -67,7 +71,12 @@ def possible(operation: str, names: Iterable[str]) -> str:
 
 def missing(name: str, graph: LayerGraph) -> IllegalTransformation:
     """The error for a layer that is not there."""
-    names = [node.name for node in graph.nodes]
+    if not isinstance(name, str):
+        return IllegalTransformation(f"A layer is given by its name, for example layer.name. Received: {name!r}")
+    names = [node.name for node in graph.nodes if node.frame is None]
+    inner = [each for each in names if each.startswith(f"{name}/")]
+    if inner:
+        return IllegalTransformation(f"{name!r} is a model within the model. Its layers are {', '.join(inner[:20])}.")
     near = get_close_matches(str(name), names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else f"Its layers are {', '.join(names[:20])}."
     return IllegalTransformation(f"The model has no layer {name!r}. {hint}")
@@ -99,7 +108,10 @@ def widen_graph(
     strands = Strands(graph)
     strands.check(name)
     noisy = symmetry_breaking == "noise"
-    replicas = strands.coupling.replicas(strands.channels[name], width, rng=rng, equal_shares=noisy)
+    try:
+        replicas = strands.coupling.replicas(strands.channels[name], width, rng=rng, equal_shares=noisy)
+    except IllegalTransformation as error:
+        raise IllegalTransformation(f"Layer {name!r} cannot be widened to {width!r}: {error}") from None
     return with_replicas(strands, replicas, rng if noisy else None)
 
 
@@ -120,7 +132,7 @@ def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generat
 def explain_graph(graph: LayerGraph, name: str) -> str:
     """What widening layer `name` would touch and why, in a few lines."""
     strands = Strands(graph)
-    if name not in strands.makers():
+    if not isinstance(name, str) or name not in strands.makers():
         strands.check(name)  # says why not
     made, coupling, makers = strands.channels[name], strands.coupling, strands.makers()
     head = f"{name} ({graph[name].layer}, {len(made)} channels)"

@@ -349,7 +349,7 @@ def words():
         (subclassed, "functional and sequential models, not on a Subclassed"),
         (lambda: unread(layers.Dense(3)), r"not on a FunctionalSubclass.*keras.Model\(model.inputs, model.outputs\)"),
         (lambda: keras.Sequential([layers.Dense(3)], name="raw"), "'raw' is not built. Start it with keras.Input"),
-        (lambda: "model.keras", "functional and sequential models, not on a str"),
+        (lambda: "model.keras", "functional and sequential models of Keras. Received: 'model.keras'"),
         (shared, "'twice' is called 2 times; give each call a layer of its own"),
         (shared_model, "'twice' is called 2 times"),
         (quantised, "'eight_bits' is quantised; operate on the model first"),

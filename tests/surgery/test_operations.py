@@ -265,7 +265,11 @@ def broken():
             IllegalTransformation,
             "no layer 'xyzzy'. Its layers are images",
         ),
-        (lambda model: widen(model, 3, 9, rng=0), IllegalTransformation, "no layer 3"),
+        (
+            lambda model: widen(model, 3, 9, rng=0),
+            IllegalTransformation,
+            "given by its name, for example layer.name. Received: 3",
+        ),
         (lambda model: widen(model, "stem", 5, rng=0), IllegalTransformation, "more than the 6 channels.* Received: 5"),
         (lambda model: widen(model, "stem", 6, rng=0), IllegalTransformation, "more than the 6 channels.* Received: 6"),
         (lambda model: widen(model, "stem", 9.5, rng=0), IllegalTransformation, "whole number.* Received: 9.5"),
@@ -290,7 +294,7 @@ def broken():
         (
             lambda model: deepen(model, "stem"),
             IllegalTransformation,
-            "after 'stem', whose values may be negative.* can be deepened are stem_relu",
+            "after 'stem': its values may be negative.* can be deepened are stem_relu",
         ),
         (lambda model: deepen(model, "inner_1", kernel_size=2), InvalidConfiguration, "odd number. Received: 2"),
         (lambda model: deepen(model, "inner_1", kernel_size=0), InvalidConfiguration, "odd number. Received: 0"),
@@ -305,7 +309,7 @@ def broken():
         (lambda _: widen(no_weights(), "stem", 9, rng=0), IllegalTransformation, "'empty' has no weights"),
         (lambda _: widen(broken(), "stem", 9, rng=0), InvalidConfiguration, "'end_1' are not all finite"),
         (lambda _: deepen(broken(), "inner_1"), InvalidConfiguration, "'end_1' are not all finite"),
-        (lambda _: widen("model.keras", "stem", 9, rng=0), UnsupportedLayer, "not on a str"),
+        (lambda _: widen("model.keras", "stem", 9, rng=0), UnsupportedLayer, "Received: 'model.keras'"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_leaves_the_model(operate, error, named):

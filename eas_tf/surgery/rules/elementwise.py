@@ -59,8 +59,9 @@ register_all(PerChannel(), "LeakyReLU", "ELU", "AlphaDropout", "GaussianDropout"
 @rule("UpSampling2D", "Resizing")
 class _Interpolation(PerChannel):
     def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
-        """Cubic interpolation swings below the values between which it lies."""
-        return all(incoming) and node.config["interpolation"] in ("nearest", "bilinear")
+        """Cubic interpolation swings below the values between which it lies, and padding may be negative."""
+        padded = node.config.get("pad_to_aspect_ratio") and node.config["fill_value"] < 0
+        return all(incoming) and node.config["interpolation"] in ("nearest", "bilinear") and not padded
 
 
 @rule("InputLayer")

@@ -17,19 +17,23 @@ class _Arithmetic(Join):
     """Of tensors, or of tensors and plain numbers."""
 
     def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
-        if all(isinstance(argument, Slot | int | float) for argument in _arguments(node)):
+        if _is_plain(node):
             return super().channels(node, incoming, coupling)
         return Rule.channels(self, node, incoming, coupling)
 
     def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         numbers = [argument for argument in _arguments(node) if isinstance(argument, int | float)]
         signs = [*incoming, *(number >= 0 for number in numbers)]
-        return node.layer != "TrueDivide" and super().non_negative(node, signs)
+        return _is_plain(node) and node.layer != "TrueDivide" and super().non_negative(node, signs)
 
 
 def _arguments(node: Node) -> list[object]:
     arguments, keywords = node.call or ((Slot(0),), {})
     return [*arguments, *keywords.values()]
+
+
+def _is_plain(node: Node) -> bool:
+    return all(isinstance(argument, Slot | int | float) for argument in _arguments(node))
 
 
 class _Function(PerChannel):

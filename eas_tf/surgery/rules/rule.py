@@ -36,9 +36,11 @@ class Rule:
         )
         return self.stop(node, incoming, coupling, why)
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
         """The layer with replicated channels. A map is None where the channels are what they were."""
-        raise NotImplementedError(f"A rule lets channels pass {node.name!r}, and cannot rewrite it.")
+        raise UnsupportedLayer(
+            f"The rule of {node.name!r}, a {node.layer} layer, lets channels pass, but has no rewrite."
+        )
 
     def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002 - for rules that look at them
         """Whether the layer's output is never negative, given whether its inputs never are."""
