@@ -3,7 +3,7 @@
 Nothing here needs TensorFlow, or anything else of eas_tf: models may run on any Keras backend.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,9 @@ def grow(
     generator = _generator(rng)
     if not isinstance(steps, Iterable):
         raise InvalidConfiguration(f"Steps are a list of Widen(layer, units) and Deepen(after). Received: {steps!r}")
+    steps = list(steps)
+    if data is not None:
+        graph = _measured(graph, data, [step.after for step in steps if isinstance(step, Deepen)])
     for step in steps:
         if isinstance(step, Widen):
             if rng is None:
@@ -164,26 +167,31 @@ def _deepened(
         raise IllegalTransformation(f"No layer can be inserted after {after!r}: {why}. {possible('deepened', places)}")
     chain = identity_chain(graph, after, step.kernel_size)
     norm = batch_norm_above(graph, after)
-    if norm and graph[after].moments is None:
-        if data is None:
-            raise IllegalTransformation(
-                f"A layer after {after!r} has batch norm, as {norm.name!r} above it, which is set from the values that "
-                "arrive there: give data, a batch of training inputs."
-            )
-        graph = _measured(graph, data, after)
+    if norm and data is None:
+        raise IllegalTransformation(
+            f"A layer after {after!r} has batch norm, as {norm.name!r} above it, which is set from the values that "
+            "arrive there: give data, a batch of training inputs."
+        )
+    if norm and graph[after].moments is None:  # a place that an earlier step has made without any
+        graph = _measured(graph, data, [after])
     return deepen_graph(graph, after, chain, rng=rng, symmetry_breaking=symmetry_breaking)
 
 
-def _measured(graph: LayerGraph, data: Any, name: str) -> LayerGraph:
+def _measured(graph: LayerGraph, data: Any, places: Sequence[str]) -> LayerGraph:
+    """The graph with the moments of those of these places where a new layer needs them."""
+    names = [name for name in deepenable_graph(graph) if name in places and batch_norm_above(graph, name)]
+    if not names:
+        return graph
     if not all(np.shape(part) and np.shape(part)[0] for part in keras.tree.flatten(data)):
         raise InvalidData(f"data must be a batch of training inputs, with at least one. Received: {data!r:.100}")
     try:
-        measured = measure_moments(graph, data, names=[name])
+        measured = measure_moments(graph, data, names=names)
     except (TypeError, ValueError, IndexError, AttributeError) as error:
         raise InvalidData(f"data must be training inputs as the model takes them. {first_line(error)}") from error
-    moments = measured[name].moments
-    if moments is None or not np.isfinite([moments.mean, moments.variance]).all():
-        raise InvalidData(f"The data make values at {name!r} that are not finite; give inputs as the model takes them.")
+    for name in names:
+        moments = measured[name].moments
+        if moments is None or not np.isfinite([moments.mean, moments.variance]).all():
+            raise InvalidData(f"The data make values at {name!r} that are not finite: give training inputs.")
     return measured
 
 

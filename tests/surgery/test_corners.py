@@ -237,7 +237,7 @@ def test_what_draws_nothing_is_refused(rng):
         (lambda model: widen(model, "d", 10**13, rng=0), "at most 1,048,576"),
         (lambda model: widen(model, ["d"], 6, rng=0), "given by its name"),
         (lambda model: explain(model, {"d": 1}), "given by its name"),
-        (lambda model: deepen(model, ["r"]), "given by its name"),
+        (lambda model: deepen(model, ["r"], data=BATCH), "given by its name"),
         (lambda model: widen(model, model.get_layer("d"), 6, rng=0), r"layer.name. Received: <Dense"),
         (lambda model: grow(model, None), "Steps are a list"),
         (lambda model: grow(model, Widen("d", 6), rng=0), "Steps are a list"),
