@@ -20,7 +20,7 @@ def check(data):
     before = model.get_weights()
     wide, deep, steps = widenable(model), deepenable(model), []
     graph = LayerGraph.from_keras(model)
-    for name in data.draw(st.lists(st.sampled_from(sorted(wide)), min_size=1, max_size=3, unique=True)) if wide else []:
+    for name in data.draw(st.lists(st.sampled_from(list(wide)), min_size=1, max_size=3, unique=True)) if wide else []:
         units = wide[name] + data.draw(st.integers(1, 2 * wide[name]))
         try:
             graph = widen_graph(graph, name, units, rng=np.random.default_rng(0))
