@@ -1,7 +1,6 @@
 """From nodes to Keras models."""
 
 import itertools
-import re
 import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,9 +8,21 @@ from copy import deepcopy
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from eas_tf.errors import UnsupportedLayer
+from eas_tf.surgery.messages import first_line
 from eas_tf.surgery.node import Frame, Node, filled, tensor
+
+#: Layers whose initial random weights cost time. Others may use an initialiser for more than their weights.
+_DRAWING = tuple(
+    getattr(keras.layers, name)
+    for name in (
+        *(f"{kind}{rank}D{end}" for kind, end in (("Conv", ""), ("Conv", "Transpose")) for rank in (1, 2, 3)),
+        *(f"{kind}Conv{rank}D" for kind in ("Depthwise", "Separable") for rank in (1, 2)),
+        *("Dense", "EinsumDense", "Embedding"),
+    )
+)
 
 #: Other classes for some layers, by class name, that take the same configuration and weights.
 Substitutes: TypeAlias = Mapping[str, type[keras.layers.Layer]]
@@ -42,7 +53,10 @@ class _Builder:
         nodes = self._levels[level]
         layers = {node.name: self._layer(node) for node in nodes}
         if frame and frame.sequential:
-            model = keras.Sequential(list(layers.values()), name=frame.name)
+            # The operations among them compute masks, which a sequential model does by itself.
+            model = keras.Sequential(
+                [each for each in layers.values() if isinstance(each, keras.Layer)], name=frame.name
+            )
         else:
             tensors: dict[str, Any] = {}
             for node in nodes:
@@ -88,13 +102,23 @@ class _Builder:
                 "that it is made of need keras.saving.register_keras_serializable, and layers of yours an __init__ "
                 f"that takes what get_config gives. Keras says: {first_line(error)}"
             ) from error
-        if node.weights:
+        initializers = {key: value for key, value in vars(layer).items() if isinstance(value, keras.Initializer)}
+        for key, initializer in initializers.items():
+            if _is_outgrown(initializer, node):
+                initializers[key] = keras.initializers.Zeros()
+                setattr(layer, key, initializers[key])
+        if node.weights and type(layer) in _DRAWING:
             # Drawing random weights that are replaced at once would take a tenth of the time, or half for large layers.
-            drawn = {key: value for key, value in vars(layer).items() if isinstance(value, keras.Initializer)}
-            self._initializers[node.name] = drawn
-            for key in drawn:
+            self._initializers[node.name] = initializers
+            for key in initializers:
                 setattr(layer, key, keras.initializers.Zeros())
         return layer
+
+
+def _is_outgrown(initializer: keras.Initializer, node: Node) -> bool:
+    """Whether an initialiser holds an array, which fits none of the weights since they have grown."""
+    shape = np.shape(getattr(initializer, "value", 0))
+    return bool(shape) and shape not in [weight.shape for weight in node.weights]
 
 
 def _call(layer: Any, node: Node, tensors: dict[str, Any]) -> None:
@@ -119,11 +143,6 @@ def _from_config(layer_class: Any, config: dict[str, Any]) -> Any:
     if layer_class is keras.layers.Lambda and callable(config["function"]):
         return keras.layers.Lambda(**config)  # from_config would refuse the function of a lambda
     return layer_class.from_config(config)
-
-
-def first_line(error: Exception) -> str:
-    """What an error of Keras says first, without the colours."""
-    return re.sub(r"\x1b\[[0-9;]*m", "", next(filter(None, map(str.strip, str(error).splitlines())), "")) or repr(error)
 
 
 def _restore(layer: Any, node: Node) -> None:

@@ -90,6 +90,8 @@ def why_no_room(graph: LayerGraph, node: Node) -> str | None:
         return "it is no layer with values of its own; name a layer"
     if node.further_shapes:
         return "it has several outputs"
+    if node.name in graph.outputs and graph.frame and graph.frame.compiled:
+        return "it is an output of a compiled model, which knows it by its name; compile the model afterwards"
     if not 1 <= len(node.shape) <= 4 or node.shape[-1] is None:
         return f"an output of shape {node.shape} has no rank or number of channels that a layer is for"
     if any(each.config.get("data_format") == "channels_first" for each in graph.nodes):

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 
 from eas_tf.errors import IllegalTransformation, InvalidConfiguration, InvalidData
-from eas_tf.surgery.building import first_line
 from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.surgery.deepen import batch_norm_above, deepen_graph, deepenable_graph, identity_chain, why_no_room
 from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.messages import first_line, shown
 from eas_tf.surgery.moments import measure_moments
 from eas_tf.surgery.widen import Strands, explain_graph, missing, possible, widen_graph
 
@@ -138,7 +138,9 @@ def grow(
     graph = _read(model)
     generator = _generator(rng)
     if not isinstance(steps, Iterable):
-        raise InvalidConfiguration(f"Steps are a list of Widen(layer, units) and Deepen(after). Received: {steps!r}")
+        raise InvalidConfiguration(
+            f"Steps are a list of Widen(layer, units) and Deepen(after). Received: {shown(steps)}"
+        )
     steps = list(steps)
     if data is not None:
         graph = _measured(graph, data, [step.after for step in steps if isinstance(step, Deepen)])
@@ -152,7 +154,7 @@ def grow(
                 raise InvalidConfiguration("Noise is drawn at random: give rng, a np.random.Generator or a seed.")
             graph = _deepened(graph, step, data, generator, symmetry_breaking)
         else:
-            raise InvalidConfiguration(f"A step is Widen(layer, units) or Deepen(after). Received: {step!r}")
+            raise InvalidConfiguration(f"A step is Widen(layer, units) or Deepen(after). Received: {shown(step)}")
     return graph.to_keras()
 
 
@@ -182,11 +184,10 @@ def _measured(graph: LayerGraph, data: Any, places: Sequence[str]) -> LayerGraph
     names = [name for name in deepenable_graph(graph) if name in places and batch_norm_above(graph, name)]
     if not names:
         return graph
-    if not all(np.shape(part) and np.shape(part)[0] for part in keras.tree.flatten(data)):
-        raise InvalidData(f"data must be a batch of training inputs, with at least one. Received: {data!r:.100}")
+    _check_data(graph, data)
     try:
         measured = measure_moments(graph, data, names=names)
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except Exception as error:  # Backends raise classes of their own.
         raise InvalidData(f"data must be training inputs as the model takes them. {first_line(error)}") from error
     for name in names:
         moments = measured[name].moments
@@ -195,16 +196,37 @@ def _measured(graph: LayerGraph, data: Any, places: Sequence[str]) -> LayerGraph
     return measured
 
 
+def _check_data(graph: LayerGraph, data: Any) -> None:
+    """Refuse what is no batch of the model's inputs."""
+    inputs = [node.shape for node in graph.nodes if node.layer == "InputLayer" and not node.inputs]
+    arrays = keras.tree.flatten(data)
+    shapes = [tuple(getattr(array, "shape", ())) for array in arrays]
+    fitting = len(shapes) == len(inputs) and all(
+        len(shape) == len(expected) + 1 and all(a in (b, None) for a, b in zip(expected, shape[1:], strict=True))
+        # The order of inputs in a dictionary is Keras's affair.
+        for shape, expected in zip(shapes, shapes if isinstance(data, dict) else inputs, strict=False)
+    )
+    if not fitting or len({shape[0] for shape in shapes}) > 1 or not shapes[0][0]:
+        expected = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in inputs)
+        received = shapes if any(shapes) else shown(data)
+        raise InvalidData(
+            f"data must be a batch of training inputs: arrays {expected}, n of at least 1; of a tf.data.Dataset take a "
+            f"batch, next(iter(dataset)). Received: {received}"
+        )
+
+
 def _generator(rng: np.random.Generator | int | None) -> np.random.Generator:
     if rng is None or isinstance(rng, np.random.Generator):
         return np.random.default_rng(rng)
     if not isinstance(rng, int | np.integer) or isinstance(rng, bool) or rng < 0:
-        raise InvalidConfiguration(f"rng is a np.random.Generator, or a seed from 0. Received: {rng!r}")
+        raise InvalidConfiguration(f"rng is a np.random.Generator, or a seed from 0. Received: {shown(rng)}")
     return np.random.default_rng(rng)
 
 
 def widenable(model: keras.Model) -> dict[str, int]:
     """The layers that `widen` can widen, with the number of filters or units that each has.
+
+    That a layer of one's own can be built again from its `get_config` shows only when a model is built.
 
     Raises:
         UnsupportedLayer: If the model cannot be read.

@@ -7,8 +7,10 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 
 from eas_tf.errors import UnsupportedLayer
+from eas_tf.surgery.messages import first_line, shown
 from eas_tf.surgery.node import Frame, Node, Slot, tensor
 
 #: A layer's name and the number of one of its outputs.
@@ -29,9 +31,7 @@ def read_model(
         UnsupportedLayer: If the model is subclassed or not built, or a layer in it cannot be built again.
     """
     functional = _functional(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
-        config, compiled = functional.get_config(), model.get_compile_config() if model.compiled else None
+    config, compiled = _configs(functional, model)
     # Operations too: `x * 2` is none of the layers.
     operations = {operation.name: operation for operation in functional.operations}
     shapes = _shapes(config, functional, operations)
@@ -73,11 +73,37 @@ def read_model(
     return nodes, tuple(given), frame
 
 
+def _configs(functional: keras.Model, model: keras.Model) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The configuration of the layers, and that of the compilation if there is one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
+        try:
+            return functional.get_config(), model.get_compile_config() if model.compiled else None
+        except Exception as error:  # Anything that a get_config of the user's raises.
+            raise UnsupportedLayer(f"{_without_config(functional)} Keras says: {first_line(error)}") from error
+
+
+def _without_config(functional: keras.Model) -> str:
+    for layer in functional.layers:
+        try:
+            keras.saving.serialize_keras_object(layer)
+        except Exception:  # As above.
+            return (
+                f"Layer {layer.name!r}, a {type(layer).__name__}, has no configuration to build it again from; give "
+                "it a get_config that returns the arguments of its __init__, and functions that have a name."
+            )
+    return f"The model {functional.name!r} has no configuration to build it again from."
+
+
 def _own_objects(model: keras.Model) -> list[Any]:
-    """The functions and classes of the user that a compiled model's losses and optimizer may be made of."""
+    """The functions and classes of the user that a compiled model's losses, metrics and optimizer may be made of."""
     if not model.compiled:
         return []
-    return [type(model.optimizer), *filter(callable, keras.tree.flatten(model.loss))]
+    arguments = getattr(getattr(model, "_compile_config", None), "config", {})  # Keras keeps metrics nowhere else.
+    parts = keras.tree.flatten([model.loss, arguments.get("metrics"), arguments.get("weighted_metrics")])
+    parts += [part._fn for part in parts if hasattr(part, "_fn")]
+    objects = [part if inspect.isroutine(part) or inspect.isclass(part) else type(part) for part in parts]
+    return [type(model.optimizer), *(each for each in objects if each.__module__ != "builtins")]
 
 
 def _functional(model: keras.Model) -> keras.Model:
@@ -90,7 +116,7 @@ def _functional(model: keras.Model) -> keras.Model:
             )
         return keras.Model(model.inputs[0], model.outputs[0])
     if not isinstance(model, keras.Model):
-        raise UnsupportedLayer(f"Surgery works on functional and sequential models of Keras. Received: {model!r}")
+        raise UnsupportedLayer(f"Surgery works on functional and sequential models of Keras. Received: {shown(model)}")
     if type(model).__name__ != "Functional":
         raise UnsupportedLayer(
             f"Surgery works on functional and sequential models, not on a {type(model).__name__}, whose methods may do "
@@ -111,7 +137,7 @@ def _check(operation: Any, entry: Mapping[str, Any], name: str) -> None:
             f"Layer {name!r} is stateful, and its state would be lost; build it without stateful=True."
         )
     activation = entry["config"].get("activation")
-    if isinstance(activation, str) and getattr(operation, "activation", None) is not keras.activations.get(activation):
+    if isinstance(activation, str) and not _is_keras_own(getattr(operation, "activation", None), activation):
         raise UnsupportedLayer(
             f"Layer {name!r} has an activation of its own by the name of Keras's {activation!r}; give it another name."
         )
@@ -122,6 +148,19 @@ def _check(operation: Any, entry: Mapping[str, Any], name: str) -> None:
             f"Layer {name!r}, a {type(operation).__name__}, keeps a vocabulary that is none of its weights; operate on "
             "a model that starts behind it."
         )
+
+
+def _is_keras_own(function: Any, name: str) -> bool:
+    """Whether a function does what Keras's activation of that name does, as `tf.nn.relu` does."""
+    keras_own = keras.activations.get(name)
+    if function is keras_own:
+        return True
+    probe = keras.ops.reshape(keras.ops.linspace(-7.0, 7.0, 60), (4, 15))
+    try:
+        values = [keras.ops.convert_to_numpy(each(probe)) for each in (function, keras_own)]
+    except Exception:  # Whatever a function of the user's raises, it is another one.
+        return False
+    return bool(values[0].shape == values[1].shape and np.allclose(*values, rtol=1e-5, atol=1e-6))
 
 
 def _call(

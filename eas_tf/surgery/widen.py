@@ -9,6 +9,7 @@ from eas_tf.errors import IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.coupling import Channels, Coupling, Replicas
 from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.messages import shown
 from eas_tf.surgery.node import Node, tensor
 from eas_tf.surgery.rules import Maker, Rule, rule_of
 
@@ -25,7 +26,10 @@ class Strands:
         self.rules = {node.name: rule_of(node) for node in graph.nodes if node.frame is None}
         self.nodes = [node for node in graph.nodes if node.frame is None]
         for node in self.nodes:
-            self.channels[node.name] = self.rules[node.name].channels(node, self.incoming(node), self.coupling)
+            made = self.rules[node.name].channels(node, self.incoming(node), self.coupling)
+            if not isinstance(made, Channels):
+                raise _wrong_rule(node, "channels", made)
+            self.channels[node.name] = made
             for number, shape in node.further_shapes.items():
                 several = UnsupportedLayer(f"surgery has no rule for {node.name!r}, which has several outputs")
                 count = (shape[-1] or 1) if shape else 1
@@ -60,6 +64,14 @@ class Strands:
             why = IllegalTransformation("it makes no channels of its own")
         if why:
             raise type(why)(f"Layer {name!r} cannot be widened: {why}. {possible('widened', self.widenable())}")
+
+
+def _wrong_rule(node: Node, method: str, received: object) -> UnsupportedLayer:
+    expected = {"channels": "Channels", "rewrite": "a Node"}[method]
+    return UnsupportedLayer(
+        f"The rule of {node.name!r}, a {node.layer}, is wrong: its {method} must return {expected}. Received: "
+        f"{shown(received)}"
+    )
 
 
 def possible(operation: str, names: Iterable[str]) -> str:
@@ -124,6 +136,8 @@ def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generat
         if outgoing or any(incoming):
             rule = strands.rules[node.name]
             changed[node.name] = rule.rewrite(node, incoming, outgoing)
+            if not isinstance(changed[node.name], Node):
+                raise _wrong_rule(node, "rewrite", changed[node.name])
             if noise and outgoing and isinstance(rule, Maker):
                 changed[node.name] = rule.with_noise(changed[node.name], outgoing, NOISE, noise)
     return strands.graph.replaced(changed)

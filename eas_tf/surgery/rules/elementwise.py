@@ -1,8 +1,9 @@
 """Rules of layers that work on each channel by itself, and of those that would if replicas did not count twice."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 
 from eas_tf.errors import EASError, IllegalTransformation, UnsupportedLayer
@@ -53,7 +54,7 @@ _POOLS += ["AdaptiveMaxPooling", "AdaptiveAveragePooling", "ZeroPadding", "Cropp
 register_all(PerChannel(keeps_sign=True), *(f"{pool}{rank}D" for pool in _POOLS for rank in (1, 2, 3)))
 register_all(PerChannel(keeps_sign=True), "UpSampling1D", "UpSampling3D", "CenterCrop", "Identity", "RepeatVector")
 register_all(PerChannel(keeps_sign=True), "ActivityRegularization", "Masking")
-register_all(PerChannel(), "LeakyReLU", "ELU", "AlphaDropout", "GaussianDropout", "GaussianNoise")
+register_all(PerChannel(), "LeakyReLU", "ELU", "GaussianDropout", "GaussianNoise")
 
 
 @rule("UpSampling2D", "Resizing")
@@ -110,11 +111,7 @@ class _Softmax(PerChannel):
         return None
 
 
-@rule("Dropout")
 class _Dropout(PerChannel):
-    def __init__(self) -> None:
-        super().__init__(keeps_sign=True)
-
     def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         """The shape of the noise may name the channels."""
         dropped = super().rewrite(node, incoming, outgoing)
@@ -122,6 +119,10 @@ class _Dropout(PerChannel):
         if outgoing and noise and noise[-1] not in (None, 1):
             return dropped.changed(config={"noise_shape": [*noise[:-1], len(outgoing.source)]})
         return dropped
+
+
+register_all(_Dropout(keeps_sign=True), "Dropout")
+register_all(_Dropout(), "AlphaDropout")
 
 
 @rule("BatchNormalization")
@@ -186,7 +187,7 @@ class _Given(PerChannel):
         rewritten = super().rewrite(node, incoming, outgoing)
         if outgoing is None:
             return rewritten
-        given = {key: np.asarray(node.config[key]) for key in self._KEYS if node.config.get(key) is not None}
+        given = {key: _array(node.config[key]) for key in self._KEYS if node.config.get(key) is not None}
         old = channel_count(node)
         repeated = {
             key: outgoing.select(value).tolist()
@@ -194,3 +195,10 @@ class _Given(PerChannel):
             if value.shape[-1:] == (old,) and value.ndim
         }
         return rewritten.changed(config=repeated)
+
+
+def _array(value: Any) -> np.ndarray:
+    """A number, a list, or an array as a configuration has it."""
+    if isinstance(value, Mapping):
+        return keras.ops.convert_to_numpy(keras.saving.deserialize_keras_object(dict(value)))
+    return np.asarray(value)

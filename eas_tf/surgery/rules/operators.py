@@ -6,11 +6,13 @@ name, and refused like any other where Keras has moved or renamed them.
 
 from collections.abc import Sequence
 
+from eas_tf.errors import IllegalTransformation
+from eas_tf.surgery.channel_map import ChannelMap
 from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.node import Node, Slot
 from eas_tf.surgery.rules.elementwise import PerChannel
 from eas_tf.surgery.rules.joins import Join
-from eas_tf.surgery.rules.rule import Rule, operation_rules
+from eas_tf.surgery.rules.rule import Rule, channel_count, operation_rules
 
 
 class _Arithmetic(Join):
@@ -48,7 +50,22 @@ class _Function(PerChannel):
         return node.layer in ("Relu", "Relu6") or super().non_negative(node, incoming)
 
 
-operation_rules("keras.src.ops.numpy", _Arithmetic(), "Add", "Subtract", "Multiply", "TrueDivide", "Maximum", "Minimum")
+class _AnyChannel(Rule):
+    """Whether anything is true in a step's channels: so masks are made, and replicas change nothing."""
+
+    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
+        if node.config["axis"] == -1 and not node.config["keepdims"]:
+            return coupling.fixed(channel_count(node), IllegalTransformation(f"{node.name!r} is a mask"))
+        return super().channels(node, incoming, coupling)
+
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+        return node
+
+
+operation_rules("keras.src.ops.numpy", _AnyChannel(), "Any")
+operation_rules(
+    "keras.src.ops.numpy", _Arithmetic(), "NotEqual", "Add", "Subtract", "Multiply", "TrueDivide", "Maximum", "Minimum"
+)
 operation_rules("keras.src.ops.numpy", _Function(), "Negative", "Tanh", "Exp", "Sin", "Cos")
 operation_rules("keras.src.ops.numpy", _Function(keeps_sign=True), "Absolute", "Square", "Sqrt", "Log1p")
 operation_rules(

@@ -30,9 +30,13 @@ class Rule:
 
         Here what replicas must not do is told to the coupling: with `fix`, `tie` and `group`.
         """
+        if issubclass(node.kind, keras.layers.Layer):
+            what, hint = "layer", ", or add a rule with eas_tf.surgery.register_rule"
+        else:
+            what, hint = "operation on tensors (of a mask, perhaps)", ""
         why = UnsupportedLayer(
-            f"surgery has no rule for how replicated channels pass through {node.name!r}, a {node.layer} layer; widen "
-            "another layer, or add a rule with eas_tf.surgery.register_rule"
+            f"surgery has no rule for how replicated channels pass through {node.name!r}, a {node.layer} {what}; widen "
+            f"another layer{hint}"
         )
         return self.stop(node, incoming, coupling, why)
 
