@@ -160,7 +160,7 @@ def _is_keras_own(function: Any, name: str) -> bool:
         values = [keras.ops.convert_to_numpy(each(probe)) for each in (function, keras_own)]
     except Exception:  # Whatever a function of the user's raises, it is another one.
         return False
-    return bool(values[0].shape == values[1].shape and np.allclose(*values, rtol=1e-5, atol=1e-6))
+    return bool(values[0].shape == values[1].shape and np.allclose(values[0], values[1], rtol=1e-5, atol=1e-6))
 
 
 def _call(
