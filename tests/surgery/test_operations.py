@@ -219,7 +219,7 @@ def test_arithmetic_on_tensors_is_followed(rng):
 def test_arithmetic_with_arrays_is_refused(rng):
     inputs = keras.Input((5,))
     x = layers.Dense(4, name="d")(inputs) * rng.normal(size=4).astype("float32")
-    with pytest.raises(UnsupportedLayer, match=r"'multiply.*, a Multiply layer"):
+    with pytest.raises(UnsupportedLayer, match=r"'multiply.*, a Multiply operation"):
         widen(keras.Model(inputs, layers.Dense(3)(x)), "d", 6, rng=0)
 
 

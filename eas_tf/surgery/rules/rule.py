@@ -33,7 +33,7 @@ class Rule:
         if issubclass(node.kind, keras.layers.Layer):
             what, hint = "layer", ", or add a rule with eas_tf.surgery.register_rule"
         else:
-            what, hint = "operation on tensors (of a mask, perhaps)", ""
+            what, hint = "operation", ""
         why = UnsupportedLayer(
             f"surgery has no rule for how replicated channels pass through {node.name!r}, a {node.layer} {what}; widen "
             f"another layer{hint}"
