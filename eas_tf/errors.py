@@ -31,3 +31,7 @@ class InvalidConfiguration(EASError):
 
 class TrainingDiverged(EASError):
     """A network whose loss is no longer a finite number. Fails this child, not the search."""
+
+
+class WorkersFailed(EASError):
+    """Worker processes or machines that do not answer, or that do not stay alive."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from eas_tf.architecture import PlainCNN
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
-from eas_tf.envs.evaluators import evaluator_source
+from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.envs.transition import SCHEDULE
 from eas_tf.evaluation import Evaluator
 
@@ -72,7 +72,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             max_parameters=max_parameters,
         )
         self._episode = Episode(process)
-        self._evaluator = evaluator_source(evaluator, process, options)
+        self._evaluator = EvaluatorSource(evaluator, process, options)
         self.observation_space, self.action_space = observation_space(process), action_space(process)
         self.render_mode = render_mode
 
@@ -109,3 +109,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
             return draw(self.architecture)
         return None
+
+    def close(self) -> None:
+        """End the processes that train children, if there are any."""
+        self._evaluator.close()

@@ -1,8 +1,7 @@
 """Which evaluator stands behind an environment, as JSON types; built when the first episode ends."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -10,14 +9,19 @@ from eas_tf.architecture import PlainCNN, SearchSpace
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
+from eas_tf.evaluation.engine_config import EngineConfig, EngineName
 
 Kind = Literal["train", "surrogate"]
 StrategyName = Literal["auto", "single", "mirrored"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatorConfig:
+class EvaluatorConfig(EngineConfig):
     """The keyword arguments of `gym.make` that real training needs."""
+
+    # Worker processes import the main module again, which surprises scripts that do all their work in it.
+    engine: EngineName = "inline"
+    """inline: this process. pool: worker processes, in scripts with `if __name__ == "__main__":`. ray: a cluster."""
 
     kind: str = "train"
     """"train" for real children, "surrogate" for a closed form."""
@@ -39,6 +43,7 @@ class EvaluatorConfig:
     """"single", "mirrored", or "auto" for mirrored where there are several GPUs."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.kind not in get_args(Kind):
             raise InvalidConfiguration(f"The evaluators are {', '.join(get_args(Kind))}. Received: {self.kind!r}")
         if self.strategy not in get_args(StrategyName):
@@ -62,8 +67,12 @@ class EvaluatorConfig:
         from platformdirs import user_cache_dir
 
         from eas_tf import data
+        from eas_tf.evaluation.cache import ResultCache
+        from eas_tf.evaluation.child import Family
+        from eas_tf.evaluation.engine import make_engine
         from eas_tf.evaluation.fit import check_fits
-        from eas_tf.evaluation.train import TrainEvaluator, cached_start
+        from eas_tf.evaluation.start import cached_start
+        from eas_tf.evaluation.train import TrainEvaluator
         from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
         from eas_tf.training.strategy import make_strategy
         from eas_tf.training.trainer import Trainer
@@ -74,13 +83,14 @@ class EvaluatorConfig:
         start_recipe = replace(recipe, epochs=self.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         trainer = Trainer(images, make_strategy(self.strategy))
         cache = Path(self.cache_dir or user_cache_dir("eas_tf"))
-        parent = cached_start(trainer, images, start, start_recipe, seed=self.start_seed, cache=cache)
-        return TrainEvaluator(trainer, images, recipe, start, parent)
+        parent, digest = cached_start(trainer, images, start, start_recipe, seed=self.start_seed, cache=cache)
+        family = Family(parent=parent, digest=digest, architecture=start, data=images.fingerprint, recipe=recipe)
+        engine = make_engine(self, trainer, images, cache)
+        results = ResultCache(cache / "results.sqlite")
+        return TrainEvaluator(family, engine, validation_images=len(images.x_val), cache=results)
 
 
-def evaluator_source(
-    evaluator: str | Evaluator, process: Process, options: Mapping[str, Any]
-) -> Callable[[], Evaluator]:
+class EvaluatorSource:
     """What gives an environment its evaluator when the first episode ends; a wrong configuration is refused now.
 
     Args:
@@ -88,8 +98,21 @@ def evaluator_source(
         process: The environment's.
         options: The fields of `EvaluatorConfig`; an evaluator needs none, but registered ids bring theirs.
     """
-    if isinstance(evaluator, Evaluator):
-        EvaluatorConfig(**options)
-        return lambda: evaluator
-    config = EvaluatorConfig(kind=evaluator, **options)
-    return cache(lambda: config.build(process.space, process.start))
+
+    def __init__(self, evaluator: str | Evaluator, process: Process, options: Mapping[str, Any]) -> None:
+        self._process, self._is_ours = process, not isinstance(evaluator, Evaluator)
+        kind: Any = evaluator if self._is_ours else "surrogate"
+        self._config = EvaluatorConfig(kind=kind, **options)
+        self._evaluator = evaluator if isinstance(evaluator, Evaluator) else None
+
+    def __call__(self) -> Evaluator:
+        """The evaluator, built if it is not yet."""
+        if self._evaluator is None:
+            self._evaluator = self._config.build(self._process.space, self._process.start)
+        return self._evaluator
+
+    def close(self) -> None:
+        """End what the evaluator has started, if it was built here."""
+        if self._is_ours and self._evaluator is not None:
+            self._evaluator.close()
+            self._evaluator = None

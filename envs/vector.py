@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
-from eas_tf.envs.evaluators import evaluator_source
+from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.envs.transition import SCHEDULE
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
@@ -48,7 +48,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         )
         self.num_envs = num_envs
         self._episodes = [Episode(process) for _ in range(num_envs)]
-        self._evaluator = evaluator_source(evaluator, process, options)
+        self._evaluator = EvaluatorSource(evaluator, process, options)
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self.single_observation_space, self.single_action_space = observation_space(process), action_space(process)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -94,6 +94,10 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
                 rewards[i], outcome = self._episodes[i].outcome(evaluator, result)
                 infos[i] |= outcome
         return self._observations(), rewards, np.full(self.num_envs, over), never, self._infos(infos)
+
+    def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002 - Gymnasium's signature
+        """End the processes that train children, if there are any."""
+        self._evaluator.close()
 
     def _observations(self) -> Any:
         empty: Any = create_empty_array(self.single_observation_space, self.num_envs)

@@ -1,14 +1,13 @@
 """Search for a better network: `python scripts/search.py --help`."""
 
-import contextlib
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import tyro
 
 from eas_tf.errors import EASError
 from eas_tf.search.config import SearchConfig
+from eas_tf.training.silence import silent_import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from eas_tf.search.plan import Plan
 
         plan = Plan.of(config)
-        with _silent_import():
+        with silent_import():
             from eas_tf.search.driver import search
         from eas_tf.search.progress import Progress
 
@@ -32,21 +31,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("Interrupted. What was finished is kept.", file=sys.stderr)
         return 130
     return 0
-
-
-@contextlib.contextmanager
-def _silent_import() -> Iterator[None]:
-    """Drop what TensorFlow's C++ parts write to the standard error while they load, which no setting silences."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 if __name__ == "__main__":

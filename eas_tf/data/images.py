@@ -1,9 +1,10 @@
 """Labelled images in memory: the validation split, what normalises them, and their fingerprint. NumPy only."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import sha256
-from typing import Self, TypeAlias
+from pathlib import Path
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -100,6 +101,20 @@ class ImageData:
             mean=mean,
             std=std,
         )
+
+    def save(self, path: Path) -> None:
+        """Write all but the test images to an `.npz` file, for other processes."""
+        values = {each.name: getattr(self, each.name) for each in fields(self) if not each.name.endswith("_test")}
+        np.savez(path, **values)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """What `save` has written."""
+        with np.load(path, allow_pickle=False) as file:
+            values: dict[str, Any] = {name: file[name] for name in file.files}
+        for name, value in values.items():
+            values[name] = _locked(value, value.dtype.type) if value.ndim else value.item()
+        return cls(**{**values, "mean": tuple(values["mean"].tolist()), "std": tuple(values["std"].tolist())})
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

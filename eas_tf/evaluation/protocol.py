@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from eas_tf.architecture import PlainCNN, Transformation
+from eas_tf.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,6 +20,8 @@ class Request:
     """The child's."""
     seed: int
     """Decides replicas, shares, noise, and the order of the training images."""
+    recipe: Recipe | None = None
+    """How it is trained, if not as its siblings are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,8 @@ class Result:
     """Mean cross-entropy on the validation images, in nats; None where nothing was trained."""
     seconds: float
     failure: str | None = None
+    reused: bool = False
+    """Whether it was not trained for this request: an equal child was, in this run or in one before."""
 
 
 @runtime_checkable
@@ -49,4 +54,8 @@ class Evaluator(Protocol):
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
         """The results, in the order asked, each as soon as it is known."""
+        ...
+
+    def close(self) -> None:
+        """End what it has started. It may be called twice."""
         ...

@@ -38,6 +38,9 @@ class SurrogateEvaluator:
         for request in requests:
             yield Result(accuracy=self.accuracy(request.architecture), loss=None, seconds=0.0)
 
+    def close(self) -> None:
+        """Nothing was started."""
+
     def accuracy(self, architecture: PlainCNN) -> float:
         """The accuracy of a network, from `WORST` to `BEST`."""
         *convolutional, dense = architecture.blocks

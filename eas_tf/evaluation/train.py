@@ -1,141 +1,108 @@
-"""Real children: grown from a trained parent, then trained for a few epochs in this process."""
+"""Real children: each trained once, wherever the engine trains them."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import replace
 from typing import TypeAlias
 
-import numpy as np
-import tensorflow as tf
-
-from eas_tf.architecture import PlainCNN
-from eas_tf.data import ImageData
-from eas_tf.errors import TrainingDiverged
-from eas_tf.evaluation.fit import check_fits
+from eas_tf.architecture import Transformation
+from eas_tf.evaluation.cache import ResultCache
+from eas_tf.evaluation.child import Child, Family
+from eas_tf.evaluation.engine import Engine
 from eas_tf.evaluation.protocol import Request, Result
-from eas_tf.surgery import LayerGraph, initialise, load_network, lower, measure_moments, save_network, transform
-from eas_tf.surgery.channel_map import SymmetryBreaking
+from eas_tf.surgery import LayerGraph
 from eas_tf.training.recipe import Recipe
-from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 
-#: Told of a request, its result, and the trained network if the child did not fail.
-OnResult: TypeAlias = Callable[[Request, Result, LayerGraph | None], None]
+#: Gives a trained network, or None for a child that failed. One that was not trained for this request is trained now.
+GiveNetwork: TypeAlias = Callable[[], LayerGraph | None]
 
-#: Training images on which a parent's moments are measured.
-MOMENT_IMAGES = 512
+#: Told of a request's number, counted from 0 over the evaluator's life, the request, its result and its network.
+OnResult: TypeAlias = Callable[[int, Request, Result, GiveNetwork], None]
+
+_Key: TypeAlias = tuple[tuple[Transformation, ...], Recipe | None]
 
 
 class TrainEvaluator:
-    """Grows and trains children of one parent, one after the other.
+    """Evaluates children of one parent by training them.
+
+    Two requests for the same transformations are one child: the first is trained, the second has its result.
 
     Args:
-        trainer: Trains on the data set of the search.
-        data: That data set.
-        recipe: How each child is trained.
-        architecture: The parent's.
-        parent: The trained parent.
-        symmetry_breaking: How replicas are made to differ.
-        on_epoch: Told of each epoch of each child.
-        on_result: Told of each child, with its trained network if it did not fail.
+        family: What the children have in common.
+        engine: Trains them.
+        validation_images: How many images the engine validates on.
+        cache: Results of earlier runs, which are not trained again.
+        on_result: Told of each child as soon as it is finished.
     """
 
     def __init__(
         self,
-        trainer: Trainer,
-        data: ImageData,
-        recipe: Recipe,
-        architecture: PlainCNN,
-        parent: LayerGraph,
+        family: Family,
+        engine: Engine,
         *,
-        symmetry_breaking: SymmetryBreaking = "shares",
-        on_epoch: OnEpoch | None = None,
+        validation_images: int,
+        cache: ResultCache | None = None,
         on_result: OnResult | None = None,
     ) -> None:
-        self._trainer, self._recipe, self._architecture = trainer, recipe, architecture
-        self._parent = measure_moments(parent, data.x_train[:MOMENT_IMAGES])
-        self._symmetry_breaking = symmetry_breaking
-        self._on_epoch, self._on_result = on_epoch, on_result
-        self.parent = parent.digest
-        self.validation_images = len(data.x_val)
+        self._family, self._engine, self._cache, self._on_result = family, engine, cache, on_result
+        self.parent, self.validation_images = family.digest, validation_images
+        self._known: dict[_Key, Result] = {}
+        self._asked = 0
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """Train one child after the other; one that diverges or needs too much memory is a failed result."""
-        for request in requests:
-            result, graph = self._evaluate(request)
+        """The results, in the order asked, each as soon as it is known."""
+        before, ready = self._asked, 0
+        self._asked += len(requests)
+        results: dict[int, Result] = {}
+        for number, child in self._children(requests):
+            results[number] = child.result
             if self._on_result:
-                self._on_result(request, result, graph)
-            yield result
+                self._on_result(before + number, requests[number], child.result, self._network(requests[number], child))
+            while ready in results:
+                yield results.pop(ready)
+                ready += 1
 
-    def _evaluate(self, request: Request) -> tuple[Result, LayerGraph | None]:
-        start = time.perf_counter()
-        try:
-            trained = self._train(request)
-        except (TrainingDiverged, tf.errors.ResourceExhaustedError, MemoryError) as error:
-            failure = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-            return Result(accuracy=0.0, loss=None, seconds=time.perf_counter() - start, failure=failure), None
-        seconds = time.perf_counter() - start
-        return Result(accuracy=trained.accuracy, loss=trained.loss, seconds=seconds), trained.graph
+    def close(self) -> None:
+        """End the engine and close the cache."""
+        self._engine.close()
+        if self._cache:
+            self._cache.close()
 
-    def _train(self, request: Request) -> Trained:
-        surgery, training = np.random.SeedSequence(request.seed).spawn(2)
-        child = transform(
-            self._parent,
-            self._architecture,
-            request.transformations,
-            rng=np.random.default_rng(surgery),
-            symmetry_breaking=self._symmetry_breaking,
-        )
-        seed = int(training.generate_state(1)[0] >> 1)
-        return self._trainer.train(child, self._recipe, seed=seed, on_epoch=self._on_epoch)
+    def _network(self, request: Request, child: Child) -> GiveNetwork:
+        if not child.result.reused:
+            return lambda: child.graph
+        return lambda: next(iter(self._engine.run(self._family, [request])))[1].graph
 
+    def _children(self, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+        """The numbers of requests with their children: those that are known first."""
+        unknown: dict[_Key, list[int]] = {}
+        for number, request in enumerate(requests):
+            if result := self._find(request):
+                yield number, Child(result=result)
+            else:
+                unknown.setdefault(_key(request), []).append(number)
+        equals = list(unknown.values())
+        for place, child in self._engine.run(self._family, [requests[number] for number, *_ in equals]):
+            first, *others = equals[place]
+            self._keep(requests[first], child.result)
+            yield first, child
+            yield from ((number, Child(result=_reused(child.result))) for number in others)
 
-def train_start(
-    trainer: Trainer,
-    data: ImageData,
-    architecture: PlainCNN,
-    recipe: Recipe,
-    *,
-    seed: int,
-    on_epoch: OnEpoch | None = None,
-) -> Trained:
-    """Train a network from random weights.
+    def _find(self, request: Request) -> Result | None:
+        if _key(request) in self._known:
+            return self._known[_key(request)]
+        result = self._cache.get(self._family, request) if self._cache else None
+        return _reused(result) if result else None
 
-    Args:
-        trainer: Trains on `data`.
-        data: The data set, which also gives the normalisation inside the network.
-        architecture: What to train.
-        recipe: How; its initial rate should be `RATE_FROM_SCRATCH`.
-        seed: Decides the weights and the order of the images.
-        on_epoch: Told of each epoch.
-
-    Raises:
-        InvalidData: If the architecture is for other images or another number of classes.
-    """
-    check_fits(architecture, data)
-    weights, training = np.random.SeedSequence(seed).spawn(2)
-    graph = initialise(lower(architecture, data.mean, data.std), rng=np.random.default_rng(weights))
-    return trainer.train(graph, recipe, seed=int(training.generate_state(1)[0] >> 1), on_epoch=on_epoch)
+    def _keep(self, request: Request, result: Result) -> None:
+        self._known[_key(request)] = _reused(result)
+        if self._cache and not result.failure:
+            self._cache.put(self._family, request, result)
 
 
-def cached_start(
-    trainer: Trainer, data: ImageData, architecture: PlainCNN, recipe: Recipe, *, seed: int, cache: Path
-) -> LayerGraph:
-    """`train_start`, once: the network is kept under the digest of all that it depends on.
+def _key(request: Request) -> _Key:
+    """What makes two requests of one evaluator the same child, whatever their seeds are."""
+    return request.transformations, request.recipe
 
-    Args:
-        trainer: Trains on `data`.
-        data: The data set.
-        architecture: The start network's.
-        recipe: How it is trained.
-        seed: Decides its weights and the order of the images.
-        cache: The folder in which networks are kept. It is made if it is not there.
-    """
-    key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(recipe), seed])
-    path = cache / f"start-{hashlib.sha256(key.encode()).hexdigest()}.keras"
-    if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        save_network(train_start(trainer, data, architecture, recipe, seed=seed).graph, path)
-    return load_network(path)
+
+def _reused(result: Result) -> Result:
+    return replace(result, seconds=0.0, reused=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from eas_tf.architecture import space_named
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.registration import ENVIRONMENTS
 
 #: For data sets without an environment of their own.
@@ -18,7 +19,7 @@ _PACKAGES = ("eas_tf", "tensorflow", "keras", "gymnasium", "numpy", "tensorflow-
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig:
+class SearchConfig(EngineConfig):
     """Grow a trained network: train a start network, then search for better ones among its children."""
 
     dataset: str = "digits"
@@ -55,10 +56,14 @@ class SearchConfig:
     """Where tensorflow-datasets keeps its data."""
     download: bool = False
     """Let tensorflow-datasets download a data set that is not there."""
+    cache: Path | None = None
+    """An SQLite file of results, which this search reads and adds to, so that no child is trained twice over several
+    searches. By default none."""
     output: Path | None = None
     """The run directory, new or empty. By default a new one in ./runs."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("networks", "epochs", "start_epochs", "batch", "max_params"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -72,6 +77,11 @@ class SearchConfig:
             raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
         if self.space is not None:
             space_named(self.space)
+        if self.strategy == "mirrored" and self.engine != "inline":
+            raise InvalidConfiguration(
+                "--strategy mirrored trains one network at a time on all devices: add --engine inline. Where a network "
+                "fits on one device, several at once are faster."
+            )
 
     def resolved(self) -> "ResolvedConfig":
         """The configuration with nothing left to defaults.
@@ -105,4 +115,5 @@ class ResolvedConfig(SearchConfig):
     def as_json(self) -> dict[str, Any]:
         """The configuration, and the versions of all that a result depends on, as JSON types."""
         versions = {"python": sys.version.split()[0], **{package: version(package) for package in _PACKAGES}}
-        return {**asdict(self), "output": str(self.output), "versions": versions}
+        settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+        return {**settings, "versions": versions}

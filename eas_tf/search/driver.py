@@ -1,18 +1,24 @@
 """A whole search: the start network, batches of episodes, the record, the end."""
 
+from contextlib import ExitStack, closing
+
 import keras
 import numpy as np
 
 from eas_tf.agents import make_agent
 from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Request, Result
-from eas_tf.evaluation.train import TrainEvaluator, train_start
+from eas_tf.evaluation.cache import ResultCache
+from eas_tf.evaluation.child import Family
+from eas_tf.evaluation.engine import Engine, make_engine
+from eas_tf.evaluation.start import train_start
+from eas_tf.evaluation.train import GiveNetwork, TrainEvaluator
 from eas_tf.search.episodes import play
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
-from eas_tf.search.report import draw_progress, leaderboard, line
+from eas_tf.search.report import draw_progress, leaderboard, line, ranked
 from eas_tf.search.run_directory import Network, RunDirectory
-from eas_tf.surgery import LayerGraph, save_network
+from eas_tf.surgery import save_network
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 
@@ -27,8 +33,12 @@ class _Record:
         self.networks: list[Network] = []
         self._run, self._progress = run, progress
 
-    def __call__(self, request: Request, result: Result, graph: LayerGraph | None) -> None:
-        number = len(self.networks)
+    def child(self, number: int, request: Request, result: Result, trained: GiveNetwork) -> None:
+        """Child number so and so, from 0, is finished."""
+        self.network(number + 1, request, result, trained)
+
+    def network(self, number: int, request: Request, result: Result, trained: GiveNetwork) -> None:
+        """A network is finished; the start network is number 0."""
         network = Network(
             id=number,
             batch=(number + BATCH_OF_NETWORKS - 1) // BATCH_OF_NETWORKS,
@@ -41,11 +51,12 @@ class _Record:
             loss=result.loss,
             seconds=result.seconds,
             failure=result.failure or "",
+            reused=result.reused,
         )
-        if graph is not None and all(network.accuracy > other.accuracy for other in self.networks):
+        self.networks.append(network)
+        if ranked(self.networks)[:1] == [network] and (graph := trained()):
             save_network(graph, self._run.best)
         self._run.record(network)
-        self.networks.append(network)
         self._progress.network(line(network, self.networks[0]))
 
 
@@ -63,18 +74,34 @@ def search(plan: Plan, progress: Progress) -> None:
         TrainingDiverged: If the start network's training diverges.
         KeyboardInterrupt: If the search was interrupted, after all that is finished was written.
     """
-    trainer = Trainer(plan.images, make_strategy(plan.config.strategy))
-    trainer.check_batch(plan.config.batch)
-    with RunDirectory(plan.config.output) as run, progress:
-        run.write_config(plan.config.as_json())
+    config = plan.config
+    trainer = Trainer(plan.images, make_strategy(config.strategy))
+    trainer.check_batch(config.batch)
+    with ExitStack() as ends:
+        cache = ends.enter_context(closing(ResultCache(config.cache))) if config.cache else None
+        engine = make_engine(
+            config,
+            trainer,
+            plan.images,
+            config.output,
+            on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss),
+        )
+        ends.enter_context(closing(engine))
+        run = ends.enter_context(RunDirectory(config.output))
+        ends.enter_context(progress)
+        run.write_config(config.as_json())
         run.write_split(plan.images.fingerprint, plan.images.validation_indices)
+        engine.start()
+        progress.say(f"children are trained by {engine}")
         try:
-            _run(plan, trainer, run, _Record(run, progress), progress)
+            _run(plan, trainer, engine, cache, run, progress)
         finally:
             _finish(plan, run, progress)
 
 
-def _run(plan: Plan, trainer: Trainer, run: RunDirectory, record: _Record, progress: Progress) -> None:
+def _run(
+    plan: Plan, trainer: Trainer, engine: Engine, cache: ResultCache | None, run: RunDirectory, progress: Progress
+) -> None:
     seeds = np.random.SeedSequence(plan.config.seed).spawn(3)
     start_seed, env_seed = (int(seed.generate_state(1)[0] >> 1) for seed in seeds[:2])
     trained = train_start(
@@ -86,17 +113,20 @@ def _run(plan: Plan, trainer: Trainer, run: RunDirectory, record: _Record, progr
         on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.start_recipe.epochs, loss),
     )
     save_network(trained.graph, run.start)
+    record = _Record(run, progress)
     request = Request(parent="", transformations=(), architecture=plan.start, seed=start_seed)
-    record(request, Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds), trained.graph)
-    evaluator = TrainEvaluator(
-        trainer,
-        plan.images,
-        plan.recipe,
-        plan.start,
-        trained.graph,
+    result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
+    record.network(0, request, result, lambda: trained.graph)
+    family = Family(
+        parent=run.start,
+        digest=trained.graph.digest,
+        architecture=plan.start,
+        data=plan.images.fingerprint,
+        recipe=plan.recipe,
         symmetry_breaking=plan.config.symmetry_breaking,
-        on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss),
-        on_result=record,
+    )
+    evaluator = TrainEvaluator(
+        family, engine, validation_images=len(plan.images.x_val), cache=cache, on_result=record.child
     )
     _play_batches(plan, evaluator, env_seed, np.random.default_rng(seeds[2]), progress)
 

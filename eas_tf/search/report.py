@@ -23,10 +23,11 @@ def line(network: Network, start: Network) -> str:
     """One network in one line: number, accuracy, gain over the start, parameters, seconds, layer string."""
     if network.failure:
         return f"#{network.id:<4} failed: {network.failure}  {network.seconds:.1f} s  {network.architecture}"
+    took = "   reused" if network.reused else f"{network.seconds:7.1f} s"
     gain = "   start" if network.id == 0 else f"{100 * (network.accuracy - start.accuracy):+8.2f}"
     return (
         f"#{network.id:<4} {100 * network.accuracy:6.2f} % {gain}  {network.parameters:>11,} parameters "
-        f"{network.seconds:7.1f} s  {network.architecture}"
+        f"{took}  {network.architecture}"
     )
 
 

@@ -22,7 +22,8 @@ CREATE TABLE network (
     accuracy REAL NOT NULL,           -- fraction of the validation images
     loss REAL,                        -- mean cross-entropy on them, nats
     seconds REAL NOT NULL,
-    failure TEXT NOT NULL             -- empty if there was none
+    failure TEXT NOT NULL,            -- empty if there was none
+    reused INTEGER NOT NULL           -- 1 if it was not trained for this row, because an equal child was
 )
 """
 
@@ -42,6 +43,7 @@ class Network:
     loss: float | None
     seconds: float
     failure: str
+    reused: bool = False
 
 
 _COLUMNS = tuple(field.name for field in fields(Network))

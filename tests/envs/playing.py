@@ -32,6 +32,9 @@ class RecordingEvaluator:
         for accuracy in [next(self._accuracies) for _ in requests]:
             yield Result(accuracy=accuracy, loss=None, seconds=0.0, failure=None if accuracy else self._failure)
 
+    def close(self):
+        """Nothing was started."""
+
     @property
     def seeds(self):
         """The seeds of all requests, in order."""

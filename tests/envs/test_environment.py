@@ -225,7 +225,7 @@ def test_children_are_trained_and_the_start_network_is_trained_once(tmp_path):
         env = gym.make("EAS-Digits-v0", epochs=1, start_epochs=1, cache_dir=str(tmp_path / "cache"), schedule=SHORT)
         assert (tmp_path / "cache").exists() == bool(written), "nothing is trained before the first episode ends"
         results.append(rollout(env, seed=0, actions=0)[-1])
-        (network,) = (tmp_path / "cache").iterdir()
+        (network,) = (tmp_path / "cache").glob("*.keras")
         written.append((network.name, network.stat().st_mtime_ns))
     assert written[0] == written[1]
     assert data_equivalence(*results)

@@ -8,7 +8,10 @@ import tensorflow_datasets as tfds
 from eas_tf import data
 from eas_tf.architecture import space_named
 from eas_tf.evaluation import Request
-from eas_tf.evaluation.train import TrainEvaluator, train_start
+from eas_tf.evaluation.child import ChildTrainer, Family
+from eas_tf.evaluation.engine import InlineEngine
+from eas_tf.evaluation.start import train_start
+from eas_tf.surgery import save_network
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer
 
@@ -23,11 +26,19 @@ def test_a_child_is_trained(name, tmp_path):
     recipe = Recipe(epochs=1, batch=50, crop_and_flip=images.crop_and_flip)
     trainer = Trainer(images)
     start = train_start(trainer, images, architecture, replace(recipe, learning_rate=RATE_FROM_SCRATCH), seed=0)
-    evaluator = TrainEvaluator(trainer, images, recipe, architecture, start.graph)
+    save_network(start.graph, tmp_path / "start.keras")
+    family = Family(
+        parent=tmp_path / "start.keras",
+        digest=start.graph.digest,
+        architecture=architecture,
+        data=images.fingerprint,
+        recipe=recipe,
+    )
     wider = space.widening(architecture, [0, 2])
     child = space.widened(architecture, [0, 2])
-    request = Request(parent=evaluator.parent, transformations=wider, architecture=child, seed=0)
-    (result,) = evaluator.evaluate([request])
+    request = Request(parent=family.digest, transformations=wider, architecture=child, seed=0)
+    ((_, trained),) = InlineEngine(ChildTrainer(trainer, images)).run(family, [request])
+    result = trained.result
     assert result.failure is None
     assert 0 <= result.accuracy <= 1
     assert result.accuracy * 50 == pytest.approx(round(result.accuracy * 50))

@@ -1,63 +1,60 @@
+"""Children of one parent: what they inherit, what fails, what is trained once."""
+
+import sqlite3
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from families import ARCHITECTURE, DIGITS, RECIPE, request, trained_family, without_seconds
 
-from eas_tf import data
-from eas_tf.architecture import Net2Deeper, Net2Wider, PlainCNN, space_named
-from eas_tf.errors import InvalidData
-from eas_tf.evaluation import Request
+from eas_tf.architecture import Net2Deeper, Net2Wider, PlainCNN
+from eas_tf.errors import InvalidConfiguration, InvalidData
+from eas_tf.evaluation.cache import ResultCache
+from eas_tf.evaluation.child import ChildTrainer
+from eas_tf.evaluation.engine import InlineEngine
 from eas_tf.evaluation.fit import check_fits
-from eas_tf.evaluation.train import TrainEvaluator, cached_start, train_start
-from eas_tf.surgery import load_network
-from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+from eas_tf.evaluation.start import cached_start
+from eas_tf.evaluation.train import TrainEvaluator
+from eas_tf.surgery import load_network, save_network
 from eas_tf.training.trainer import Trainer
 
-RECIPE = Recipe(epochs=1, batch=64)
-SCRATCH = replace(RECIPE, epochs=4, learning_rate=RATE_FROM_SCRATCH)
+WIDER, DEEPER = Net2Wider(0, 8), Net2Deeper(1, 1, 3)
 
 
 @pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
+def trainer():
+    return Trainer(DIGITS)
 
 
 @pytest.fixture(scope="module")
-def trainer(digits):
-    return Trainer(digits)
+def engine(trainer):
+    return InlineEngine(ChildTrainer(trainer, DIGITS))
 
 
 @pytest.fixture(scope="module")
-def architecture(digits):
-    return space_named("digits").start_network(digits.input_shape, digits.classes)
+def family_and_start(trainer, tmp_path_factory):
+    return trained_family(tmp_path_factory.mktemp("family"), trainer=trainer)
 
 
 @pytest.fixture(scope="module")
-def start(trainer, digits, architecture):
-    return train_start(trainer, digits, architecture, SCRATCH, seed=0)
+def family(family_and_start):
+    return family_and_start[0]
 
 
-def request(evaluator, architecture, *transformations, seed=0):
-    child = architecture
-    for transformation in transformations:
-        child = transformation.apply(child)
-    return Request(parent=evaluator.parent, transformations=transformations, architecture=child, seed=seed)
+def evaluator_of(family, engine, **options):
+    return TrainEvaluator(family, engine, validation_images=len(DIGITS.x_val), **options)
 
 
-def test_children_inherit_and_results_come_in_order(trainer, digits, architecture, start):
-    seen = []
-    evaluator = TrainEvaluator(
-        trainer, digits, RECIPE, architecture, start.graph, on_result=lambda *result: seen.append(result)
-    )
-    requests = [
-        request(evaluator, architecture, Net2Wider(0, 8)),
-        request(evaluator, architecture, Net2Deeper(1, 1, 3), Net2Wider(3, 12)),
-    ]
+def test_children_inherit_and_results_come_in_order(family_and_start, engine):
+    (family, start), seen = family_and_start, []
+    evaluator = evaluator_of(family, engine, on_result=lambda *result: seen.append(result))
+    requests = [request(family, WIDER), request(family, DEEPER, Net2Wider(3, 12))]
     results = list(evaluator.evaluate(requests))
-    assert [r for r, _, _ in seen] == requests
-    assert [result for _, result, _ in seen] == results
-    for asked, result, graph in seen:
+    assert [(number, asked) for number, asked, *_ in seen] == list(enumerate(requests))
+    assert [result for *_, result, _ in seen] == results
+    for _, asked, result, network in seen:
         assert result.failure is None
+        graph = network()
         assert graph.to_keras().count_params() > 0
         assert str(asked.architecture).count(" C(") + 1 == sum(node.layer == "Conv2D" for node in graph.nodes)
         # After one epoch at a fifth of the rate a child has kept what its parent knew.
@@ -65,44 +62,125 @@ def test_children_inherit_and_results_come_in_order(trainer, digits, architectur
     assert start.accuracy > 0.4
 
 
-def test_the_seed_of_a_request_decides_its_result(trainer, digits, architecture, start):
-    evaluator = TrainEvaluator(trainer, digits, RECIPE, architecture, start.graph)
-    requests = [request(evaluator, architecture, Net2Wider(0, 8), seed=seed) for seed in (1, 1, 2)]
-    first, again, other = (replace(result, seconds=0.0) for result in evaluator.evaluate(requests))
+def test_the_seed_of_a_request_decides_its_result(family, engine):
+    first, again, other = (
+        without_seconds(next(evaluator_of(family, engine).evaluate([request(family, WIDER, seed=seed)])))
+        for seed in (1, 1, 2)
+    )
     assert first == again
     assert first != other
 
 
-def test_a_child_that_diverges_is_a_result_and_the_next_one_is_trained(trainer, digits, architecture, start):
-    recipe = replace(RECIPE, learning_rate=1e30)
-    diverging = TrainEvaluator(trainer, digits, recipe, architecture, start.graph)
-    results = list(diverging.evaluate([request(diverging, architecture, Net2Wider(0, 8), seed=s) for s in (0, 1)]))
-    assert len(results) == 2
-    for result in results:
-        assert result.accuracy == 0.0
-        assert result.failure.startswith("TrainingDiverged: ")
+def test_equal_children_are_trained_once_in_a_batch_and_later(family, engine):
+    seen = []
+    evaluator = evaluator_of(family, engine, on_result=lambda *result: seen.append(result))
+    asked = [request(family, WIDER, seed=1), request(family, DEEPER), request(family, WIDER, seed=2)]
+    results = [*evaluator.evaluate(asked), *evaluator.evaluate([request(family, WIDER, seed=3)])]
+    assert [result.reused for result in results] == [False, False, True, True]
+    assert results[2] == results[3] == replace(results[0], seconds=0.0, reused=True)
+    assert sorted(number for number, *_ in seen) == [0, 1, 2, 3]
+    # A network is there for the asking, although it was not trained for this request.
+    (network,) = [network for number, *_, network in seen if number == 3]
+    assert sum(node.layer == "Conv2D" for node in network().nodes) == 2
 
 
-def test_the_start_network_is_trained_once_and_kept_by_content(trainer, digits, architecture, tmp_path):
+def test_another_recipe_is_another_child(family, engine):
+    longer = replace(RECIPE, epochs=2)
+    results = list(
+        evaluator_of(family, engine).evaluate([request(family, WIDER), request(family, WIDER, recipe=longer)])
+    )
+    assert not results[1].reused
+    assert results[0].loss != results[1].loss
+
+
+def test_results_are_found_again_over_runs_by_all_they_depend_on(family, engine, tmp_path):
+    cache = ResultCache(tmp_path / "deep" / "results.sqlite")
+    asked = [request(family, WIDER, seed=5)]
+    (first,) = evaluator_of(family, engine, cache=cache).evaluate(asked)
+    cache.close()
+    cache = ResultCache(tmp_path / "deep" / "results.sqlite")
+    (again,) = evaluator_of(family, engine, cache=cache).evaluate(asked)
+    assert again == replace(first, seconds=0.0, reused=True)
+    others = [
+        (family, request(family, WIDER, seed=6)),
+        (family, request(family, Net2Wider(0, 12), seed=5)),
+        (replace(family, recipe=replace(RECIPE, learning_rate=0.01)), asked[0]),
+        (replace(family, data="other images"), asked[0]),
+        (replace(family, symmetry_breaking="noise"), asked[0]),
+        (replace(family, digest="another parent"), asked[0]),
+    ]
+    assert all(cache.get(*other) is None for other in others)
+    assert cache.get(family, asked[0]).seconds == first.seconds > 0
+
+
+def test_what_failed_is_not_kept_over_runs(family, engine, tmp_path):
+    cache = ResultCache(tmp_path / "results.sqlite")
+    diverging = request(family, WIDER, recipe=replace(RECIPE, learning_rate=1e30))
+    evaluator = evaluator_of(family, engine, cache=cache)
+    results = [next(evaluator.evaluate([diverging])) for _ in range(2)]
+    assert all(result.failure.startswith("TrainingDiverged: ") for result in results)
+    assert cache.get(family, diverging) is None
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, but long enough to be read as one" * 20, None])
+def test_a_cache_that_is_something_else_is_refused(tmp_path, content):
+    path = tmp_path / "results.sqlite"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InvalidConfiguration, match="cannot be used as a cache of results"):
+        ResultCache(path)
+    assert content is None or path.read_bytes() == content
+
+
+def test_another_programs_database_is_refused_and_left_alone(tmp_path):
+    database = sqlite3.connect(tmp_path / "other.sqlite")
+    database.execute("CREATE TABLE result (name TEXT)")
+    database.close()
+    with pytest.raises(InvalidConfiguration, match="cannot be used as a cache of results"):
+        ResultCache(tmp_path / "other.sqlite")
+
+
+def test_a_child_that_diverges_is_a_result_and_the_next_one_is_trained(family, engine):
+    diverging = request(family, WIDER, recipe=replace(RECIPE, learning_rate=1e30))
+    failed, fine = evaluator_of(family, engine).evaluate([diverging, request(family, WIDER)])
+    assert failed.accuracy == 0.0
+    assert failed.failure.startswith("TrainingDiverged: ")
+    assert fine.failure is None
+
+
+def test_a_parent_that_has_changed_is_refused(family, trainer, tmp_path):
+    path = tmp_path / "parent.keras"
+    graph = load_network(family.parent)
+    changed = replace(graph.nodes[-2], weights=tuple(weight + 1 for weight in graph.nodes[-2].weights))
+    save_network(graph.replaced({changed.name: changed}), path)
+    engine = InlineEngine(ChildTrainer(trainer, DIGITS))
+    with pytest.raises(InvalidConfiguration, match="has changed"):
+        list(engine.run(replace(family, parent=path), [request(family, WIDER)]))
+
+
+def test_the_start_network_is_trained_once_and_kept_by_content(trainer, tmp_path):
     cache = tmp_path / "networks"
-    first = cached_start(trainer, digits, architecture, RECIPE, seed=0, cache=cache)
+    first = cached_start(trainer, DIGITS, ARCHITECTURE, RECIPE, seed=0, cache=cache)
     (kept,) = cache.iterdir()
     written = kept.stat().st_mtime_ns
-    again = cached_start(trainer, digits, architecture, RECIPE, seed=0, cache=cache)
-    assert first.digest == again.digest == load_network(kept).digest
+    assert first == cached_start(trainer, DIGITS, ARCHITECTURE, RECIPE, seed=0, cache=cache)
+    assert first == (kept, load_network(kept).digest)
     assert kept.stat().st_mtime_ns == written
-    cached_start(trainer, digits, architecture, RECIPE, seed=1, cache=cache)
+    cached_start(trainer, DIGITS, ARCHITECTURE, RECIPE, seed=1, cache=cache)
     assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize(("string", "shape"), [("C(4,3,1), SM(10)", (8, 8, 3)), ("C(4,3,1), SM(9)", (8, 8, 1))])
-def test_a_network_for_other_images_or_classes_is_refused(digits, string, shape):
+def test_a_network_for_other_images_or_classes_is_refused(string, shape):
     with pytest.raises(InvalidData, match="digits has images of"):
-        check_fits(PlainCNN.parse(string, shape), digits)
+        check_fits(PlainCNN.parse(string, shape), DIGITS)
 
 
-def test_validation_images_are_counted(trainer, digits, architecture, start):
-    evaluator = TrainEvaluator(trainer, digits, RECIPE, architecture, start.graph)
-    assert evaluator.validation_images == len(digits.x_val) == 359
+def test_validation_images_are_counted(family_and_start, engine):
+    family, start = family_and_start
+    evaluator = evaluator_of(family, engine)
+    assert evaluator.validation_images == 359
     assert evaluator.parent == start.graph.digest
     assert np.isfinite(start.loss)

@@ -103,7 +103,7 @@ print(repr(float(hits.mean())))
 
 def search_here(output, **options):
     """A search in this process; the rows of its record."""
-    config = SearchConfig(output=output, networks=2, epochs=1, start_epochs=2, **options)
+    config = SearchConfig(output=output, networks=2, epochs=1, start_epochs=2, engine="inline", **options)
     search(Plan.of(config), Progress(3, Console(file=io.StringIO())))
     database = sqlite3.connect(output / "run.sqlite")
     rows = database.execute("SELECT architecture, accuracy, parent, parameters FROM network ORDER BY id").fetchall()
@@ -132,7 +132,7 @@ def test_an_interrupted_search_keeps_what_is_finished(tmp_path):
             if self._done == 2:
                 raise KeyboardInterrupt
 
-    config = SearchConfig(output=tmp_path / "out", networks=2, epochs=1, start_epochs=2)
+    config = SearchConfig(output=tmp_path / "out", networks=2, epochs=1, start_epochs=2, engine="inline")
     with pytest.raises(KeyboardInterrupt):
         search(Plan.of(config), Interrupting(3, Console(file=io.StringIO())))
     database = sqlite3.connect(tmp_path / "out" / "run.sqlite")

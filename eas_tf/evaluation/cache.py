@@ -1,0 +1,85 @@
+"""Results of earlier runs, found again by all that they depend on."""
+
+import json
+import sqlite3
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation.child import Family
+from eas_tf.evaluation.protocol import Request, Result
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS result (
+    key TEXT PRIMARY KEY,      -- SHA-256 of `request`
+    request TEXT NOT NULL,     -- JSON: all that the result depends on
+    accuracy REAL NOT NULL,    -- fraction of the validation images
+    loss REAL,                 -- mean cross-entropy on them, nats
+    seconds REAL NOT NULL      -- that it took
+)
+"""
+
+
+class ResultCache:
+    """Results in an SQLite file, which several searches may share.
+
+    Args:
+        path: The file. It is made if it is not there.
+
+    Raises:
+        InvalidConfiguration: If it cannot be made, or is something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._database = _open(path)
+        except (OSError, sqlite3.Error) as error:
+            raise InvalidConfiguration(
+                f"{path} cannot be used as a cache of results: {error}. Name another file, or delete it."
+            ) from error
+
+    def get(self, family: Family, request: Request) -> Result | None:
+        """The result of an equal request, if there is one."""
+        query = "SELECT accuracy, loss, seconds FROM result WHERE key = ?"
+        row = self._database.execute(query, [_key(_describe(family, request))]).fetchone()
+        return Result(accuracy=row[0], loss=row[1], seconds=row[2]) if row else None
+
+    def put(self, family: Family, request: Request, result: Result) -> None:
+        """Keep a result."""
+        text = _describe(family, request)
+        row = _key(text), text, result.accuracy, result.loss, result.seconds
+        with self._database:
+            self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", row)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=60)
+    database.execute("PRAGMA journal_mode=WAL")
+    with database:
+        database.execute(_SCHEMA)
+    database.execute("SELECT key, request, accuracy, loss, seconds FROM result LIMIT 1")
+    return database
+
+
+def _describe(family: Family, request: Request) -> str:
+    content = {
+        "parent": family.digest,
+        "transformations": [str(transformation) for transformation in request.transformations],
+        "seed": request.seed,
+        "recipe": asdict(request.recipe or family.recipe),
+        "symmetry_breaking": family.symmetry_breaking,
+        "data": family.data,
+        "versions": {package: version(package) for package in ("eas_tf", "tensorflow", "keras", "numpy")},
+    }
+    return json.dumps(content, sort_keys=True)
+
+
+def _key(text: str) -> str:
+    return sha256(text.encode()).hexdigest()

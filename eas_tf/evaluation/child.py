@@ -1,0 +1,116 @@
+"""One child: grown from its trained parent, then trained for a few epochs. What every engine runs, wherever it runs."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from eas_tf.architecture import PlainCNN
+from eas_tf.data import ImageData
+from eas_tf.errors import InvalidConfiguration, TrainingDiverged
+from eas_tf.evaluation.protocol import Request, Result
+from eas_tf.surgery import LayerGraph, load_network, measure_moments, transform
+from eas_tf.surgery.channel_map import SymmetryBreaking
+from eas_tf.training.recipe import Recipe
+from eas_tf.training.trainer import OnEpoch, Trained, Trainer
+
+#: Training images on which a parent's moments are measured.
+MOMENT_IMAGES = 512
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What all children of one parent have in common. Plain data, so that it can be sent anywhere."""
+
+    parent: Path
+    """The trained parent, a `.keras` file."""
+    digest: str
+    """The digest of the parent's graph."""
+    architecture: PlainCNN
+    """The parent's."""
+    data: str
+    """The fingerprint of the images."""
+    recipe: Recipe
+    """How each child is trained."""
+    symmetry_breaking: SymmetryBreaking = "shares"
+    """How replicas are made to differ."""
+
+    def load(self) -> LayerGraph:
+        """The parent.
+
+        Raises:
+            InvalidConfiguration: If the file cannot be read, or holds another network than it did.
+        """
+        graph = load_network(self.parent)
+        if graph.digest != self.digest:
+            raise InvalidConfiguration(
+                f"{self.parent} has changed: a search needs its parent as it was. Expected digest {self.digest[:12]}… "
+                f"Received: {graph.digest[:12]}…"
+            )
+        return graph
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Child:
+    """A result, and the trained network if the child did not fail."""
+
+    result: Result
+    graph: LayerGraph | None = None
+
+
+def failed(reason: str, seconds: float) -> Child:
+    """A child without a network, for a reason in one line."""
+    return Child(result=Result(accuracy=0.0, loss=None, seconds=seconds, failure=reason))
+
+
+class ChildTrainer:
+    """Grows and trains children, and keeps the last parent with its moments.
+
+    Args:
+        trainer: Trains on `images`.
+        images: The data set.
+    """
+
+    def __init__(self, trainer: Trainer, images: ImageData) -> None:
+        self._trainer, self._images = trainer, images
+        self._parents: dict[str, LayerGraph] = {}
+
+    def train(
+        self, family: Family, request: Request, *, parent: LayerGraph | None = None, on_epoch: OnEpoch | None = None
+    ) -> Child:
+        """Train one child; one that diverges or needs too much memory is a failed result.
+
+        Args:
+            family: What it has in common with its siblings.
+            request: What it is.
+            parent: The parent, where its file is out of reach.
+            on_epoch: Told of each epoch.
+        """
+        start = time.perf_counter()
+        try:
+            trained = self._train(family, self._measured(family, parent), request, on_epoch)
+        except (TrainingDiverged, tf.errors.ResourceExhaustedError, MemoryError) as error:
+            reason = f"{type(error).__name__}: {(str(error).splitlines() or ['out of memory'])[0]}"
+            return failed(reason, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        return Child(result=Result(accuracy=trained.accuracy, loss=trained.loss, seconds=seconds), graph=trained.graph)
+
+    def _measured(self, family: Family, parent: LayerGraph | None) -> LayerGraph:
+        if family.digest not in self._parents:
+            graph = parent or family.load()
+            self._parents = {family.digest: measure_moments(graph, self._images.x_train[:MOMENT_IMAGES])}
+        return self._parents[family.digest]
+
+    def _train(self, family: Family, parent: LayerGraph, request: Request, on_epoch: OnEpoch | None) -> Trained:
+        surgery, training = np.random.SeedSequence(request.seed).spawn(2)
+        child = transform(
+            parent,
+            family.architecture,
+            request.transformations,
+            rng=np.random.default_rng(surgery),
+            symmetry_breaking=family.symmetry_breaking,
+        )
+        seed = int(training.generate_state(1)[0] >> 1)
+        return self._trainer.train(child, request.recipe or family.recipe, seed=seed, on_epoch=on_epoch)

@@ -1,0 +1,79 @@
+"""Where children are trained: in this process, in worker processes (`pool.py`), on other machines (`ray_engine.py`)."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from eas_tf.data import ImageData
+from eas_tf.evaluation.child import Child, ChildTrainer, Family
+from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.evaluation.protocol import Request
+from eas_tf.training.trainer import OnEpoch, Trainer
+
+
+class Engine(Protocol):
+    """Trains children. A child that fails is a result with its reason; `str` says who trains."""
+
+    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+        """The children with the numbers of their requests, each as soon as it is finished, in any order."""
+        ...
+
+    def start(self) -> None:
+        """Start the workers now, rather than with the first child."""
+        ...
+
+    def close(self) -> None:
+        """End what it has started."""
+        ...
+
+
+def make_engine(
+    config: EngineConfig, trainer: Trainer, images: ImageData, folder: Path, *, on_epoch: OnEpoch | None = None
+) -> Engine:
+    """The engine of a configuration. Nothing is started yet.
+
+    Args:
+        config: Which, and how many workers.
+        trainer: Trains children in this process, for "inline".
+        images: The data set.
+        folder: Where workers may keep their locks.
+        on_epoch: Told of each epoch of each child, by "inline".
+
+    Raises:
+        InvalidConfiguration: If there is not memory enough for so many workers.
+    """
+    if config.engine == "inline":
+        return InlineEngine(ChildTrainer(trainer, images), on_epoch=on_epoch)
+    if config.engine == "ray":
+        from eas_tf.evaluation.ray_engine import RayEngine  # Ray is an extra.
+
+        return RayEngine(config, images)
+    from eas_tf.evaluation.pool import PoolEngine
+
+    return PoolEngine(config, images, folder)
+
+
+class InlineEngine:
+    """One child after the other in this process.
+
+    Args:
+        trainer: Trains children.
+        on_epoch: Told of each epoch of each child.
+    """
+
+    def __init__(self, trainer: ChildTrainer, *, on_epoch: OnEpoch | None = None) -> None:
+        self._trainer, self._on_epoch = trainer, on_epoch
+
+    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+        """The children, in the order asked."""
+        for number, request in enumerate(requests):
+            yield number, self._trainer.train(family, request, on_epoch=self._on_epoch)
+
+    def start(self) -> None:
+        """Nothing is started."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def __str__(self) -> str:
+        return "this process"

@@ -1,0 +1,35 @@
+"""What is told of an engine. Imports no TensorFlow: the command line is made from it."""
+
+from dataclasses import dataclass
+from math import inf
+from typing import Literal, TypeAlias, get_args
+
+from eas_tf.errors import InvalidConfiguration
+
+EngineName: TypeAlias = Literal["pool", "inline", "ray"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Where children are trained, and by how many at once."""
+
+    engine: EngineName = "pool"
+    """pool: worker processes on this machine. inline: this process. ray: the machines of a Ray cluster."""
+    workers: int | Literal["auto"] = "auto"
+    """How many children are trained at once. auto: one on each core or GPU, as far as memory allows."""
+    workers_per_gpu: int = 1
+    """Workers that share a GPU, where there are GPUs."""
+    child_seconds: float | None = None
+    """A child that takes longer is given up."""
+    ray_address: str = "auto"
+    """Where the Ray cluster is, for --engine ray: auto for the one of this machine, local for a new one."""
+
+    def __post_init__(self) -> None:
+        if self.engine not in get_args(EngineName):
+            raise InvalidConfiguration(f"The engines are {', '.join(get_args(EngineName))}. Received: {self.engine!r}")
+        if self.workers != "auto" and self.workers < 1:
+            raise InvalidConfiguration(f'workers is "auto" or at least 1. Received: {self.workers!r}')
+        if self.workers_per_gpu < 1:
+            raise InvalidConfiguration(f"workers_per_gpu must be at least 1. Received: {self.workers_per_gpu}")
+        if self.child_seconds is not None and not 0 < self.child_seconds < inf:
+            raise InvalidConfiguration(f"child_seconds must be positive. Received: {self.child_seconds}")

@@ -1,0 +1,246 @@
+"""Children in worker processes: all cores or GPUs at work, and no child can harm another."""
+
+import contextlib
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, TimeoutError, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import psutil
+import tensorflow as tf
+from pebble import ProcessExpired, ProcessPool
+
+from eas_tf.data import ImageData
+from eas_tf.errors import InvalidConfiguration, WorkersFailed
+from eas_tf.evaluation import worker
+from eas_tf.evaluation.child import Child, Family, failed
+from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.evaluation.protocol import Request
+
+#: Memory of a worker that trains small networks, in bytes, without its images: measured, and rounded up.
+WORKER_MEMORY = 1_200_000_000
+
+#: Children that a worker trains before it is replaced: each leaves some megabytes behind.
+CHILDREN_PER_WORKER = 100
+
+#: How often in a row a worker may end without a child's doing before that is an error.
+BREAKDOWNS = 3
+
+_Task: TypeAlias = Future[tuple[Child, int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How many worker processes there are, and what each has of the machine."""
+
+    count: int
+    threads: int
+    """Threads for one operation in each."""
+    memory: int
+    """Bytes that each may allocate."""
+    gpus: tuple[str, ...] = ()
+    """One for each worker; none for workers on the CPU."""
+
+    def __str__(self) -> str:
+        on = f"GPU {', '.join(self.gpus)}" if self.gpus else f"{self.threads} CPU thread{'s' * (self.threads > 1)} each"
+        return f"{self.count} worker{'s' * (self.count > 1)}, {on}"
+
+
+def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = ()) -> Workers:
+    """Share the machine among workers.
+
+    Args:
+        config: How many are wanted.
+        images: What each worker holds in memory.
+        gpus: The GPUs' numbers, as `CUDA_VISIBLE_DEVICES` has them.
+
+    Raises:
+        InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many.
+    """
+    needed = WORKER_MEMORY + 2 * (images.x_train.nbytes + images.x_val.nbytes)
+    free = psutil.virtual_memory().available
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    places = [gpu for gpu in gpus for _ in range(config.workers_per_gpu)]
+    most = max(1, free // needed)
+    count = min(len(places) or cores, most) if config.workers == "auto" else config.workers
+    if count > most:
+        raise InvalidConfiguration(
+            f"{count} workers need about {count * needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
+            f"Take at most {most}."
+        )
+    if places and count > len(places):
+        raise InvalidConfiguration(
+            f"{count} workers do not fit on {len(gpus)} GPUs with {config.workers_per_gpu} on each. Raise "
+            "--workers-per-gpu."
+        )
+    return Workers(
+        count=count, threads=max(1, cores // count), memory=int(0.9 * free / count), gpus=tuple(places[:count])
+    )
+
+
+class PoolEngine:
+    """Trains children in worker processes, which are started for the first child and replaced when they end.
+
+    Args:
+        config: How many, and how long a child may take.
+        images: The data set; the workers get it without the test images.
+        folder: Where the images are kept for the workers, in a folder of their own, until `close`.
+
+    Raises:
+        InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many workers.
+    """
+
+    def __init__(self, config: EngineConfig, images: ImageData, folder: Path) -> None:
+        gpus = [str(number) for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
+        self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds
+        self._images, self._folder = images, folder / f"workers-{os.getpid()}"
+        self._processes: list[_Worker] = []
+
+    def start(self) -> None:
+        """Start the workers."""
+        if not self._processes:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path = self._folder / "images.npz"
+            self._images.save(path)
+            workers = self._workers
+            settings = worker.WorkerSettings(images=path, threads=workers.threads, memory=workers.memory)
+            gpus = workers.gpus or [None] * workers.count
+            self._processes = [_Worker(replace(settings, gpu=gpu), self._time_limit) for gpu in gpus]
+
+    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+        """The children with the numbers of their requests, in the order in which they are finished.
+
+        Raises:
+            WorkersFailed: If a worker does not stay alive.
+        """
+        self.start()
+        waiting = deque(range(len(requests)))
+        # Where another run has them all, this one waits behind the first.
+        idle = [each for each in self._processes if not each.busy] or self._processes[:1]
+        for process in idle:
+            process.revive()
+        running: dict[_Task, tuple[_Worker, int, float]] = {}
+
+        def occupy() -> None:
+            while waiting and idle:
+                process, number = idle.pop(0), waiting.popleft()
+                task = process.submit(family, requests[number])
+                running[task] = process, number, time.monotonic()
+
+        try:
+            occupy()
+            while running:
+                finished = []
+                for task in wait(running, return_when=FIRST_COMPLETED).done:
+                    process, number, since = running.pop(task)
+                    idle.append(process)
+                    child = process.child(task, time.monotonic() - since)
+                    if child:
+                        finished.append((number, child))
+                    else:
+                        waiting.appendleft(number)
+                occupy()  # Before whoever wants the finished ones takes time for them.
+                yield from finished
+        finally:
+            for process, *_ in running.values():
+                process.stop()
+
+    def __str__(self) -> str:
+        return str(self._workers)
+
+    def close(self) -> None:
+        """End the workers, and with them what they are training."""
+        for process in self._processes:
+            process.stop()
+        self._processes = []
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class _Worker:
+    """A process that trains one child after the other, and another process when it has ended.
+
+    It is a pool of its own: what the workers of one pool of pebble share stays locked for all when one is killed.
+    """
+
+    def __init__(self, settings: worker.WorkerSettings, time_limit: float | None) -> None:
+        self._settings, self._time_limit, self._breakdowns = settings, time_limit, 0
+        # Bytes that children may leave behind before the process is replaced.
+        self._growth = settings.memory // 4
+        self._start()
+
+    def _start(self) -> None:
+        self._pool = ProcessPool(
+            max_workers=1,
+            max_tasks=CHILDREN_PER_WORKER,
+            initializer=worker.start,
+            initargs=[self._settings],
+            context=multiprocessing.get_context("spawn"),
+        )
+        self._pool.schedule(os.getpid)  # The process starts with the first task.
+        self.busy, self._first_size = False, 0
+
+    def revive(self) -> None:
+        """Start another process if this one has ended since its last child."""
+        if not self._pool.active:
+            self._restart()
+
+    def submit(self, family: Family, request: Request) -> _Task:
+        self.busy = True
+        return self._pool.schedule(worker.train, args=(family, request), timeout=self._time_limit)
+
+    def child(self, task: _Task, seconds: float) -> Child | None:
+        """A finished task's child; None if it is to be tried again, because it had no part in the worker's end."""
+        self.busy = False
+        try:
+            child, size = task.result()
+        except TimeoutError:
+            self._restart()
+            return failed(f"TimeLimit: it took longer than {self._time_limit:g} s", seconds)
+        except ProcessExpired as expired:
+            self._restart()
+            return failed(_reason(expired.exitcode), seconds)
+        except CancelledError:
+            return None
+        except BrokenProcessPool:
+            self._breakdowns += 1
+            if self._breakdowns > BREAKDOWNS:
+                raise WorkersFailed(
+                    f"A worker process ended {BREAKDOWNS} times before it had trained anything. What it printed says "
+                    "why; --engine inline trains without workers."
+                ) from None
+            self._restart()
+            return None
+        self._breakdowns = 0
+        # The first child takes memory that no other does: a process's first use of TensorFlow.
+        self._first_size = self._first_size or size
+        if size - self._first_size > self._growth:
+            self._restart()
+        return child
+
+    def _restart(self) -> None:
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        self.busy = False
+        self._pool.stop()
+        self._pool.join()
+
+
+def _reason(exit_code: Any) -> str:
+    """Why a process ended."""
+    if not isinstance(exit_code, int) or exit_code >= 0:
+        return f"WorkerEnded: its process ended with exit code {exit_code}"
+    name = str(-exit_code)
+    with contextlib.suppress(ValueError):
+        name = signal.Signals(-exit_code).name
+    hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
+    return f"WorkerEnded: its process was ended by {name}{hint}"

@@ -1,0 +1,69 @@
+"""What runs in a worker process. Importing this loads no TensorFlow: a worker first says which device it has."""
+
+import gc
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from eas_tf.data import ImageData
+from eas_tf.evaluation.protocol import Request
+from eas_tf.training.silence import silent_import
+
+if TYPE_CHECKING:
+    from eas_tf.evaluation.child import Child, ChildTrainer, Family
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSettings:
+    """What a worker process may use."""
+
+    images: Path
+    """The data set, as `ImageData.save` writes it."""
+    threads: int
+    """Threads for one operation of TensorFlow. Equal numbers give equal results, to the last bit."""
+    memory: int
+    """Bytes of data after which allocations fail."""
+    gpu: str | None = None
+    """The GPU's number, as `CUDA_VISIBLE_DEVICES` has it; None for the CPU."""
+
+
+_trainer: "ChildTrainer"
+
+
+def start(settings: WorkerSettings) -> None:
+    """Begin a worker process: its share of the machine, TensorFlow, the images."""
+    global _trainer
+    if settings.gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
+    with silent_import():
+        import tensorflow as tf
+
+        from eas_tf.evaluation.child import ChildTrainer
+        from eas_tf.training.trainer import Trainer
+
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+    tf.config.threading.set_intra_op_parallelism_threads(settings.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(settings.threads)
+    images = ImageData.load(settings.images)
+    _trainer = ChildTrainer(Trainer(images), images)
+    _limit_memory(settings.memory)
+
+
+def train(family: "Family", request: Request) -> "tuple[Child, int]":
+    """One child, and the bytes that this process has in memory after it."""
+    child = _trainer.train(family, request)
+    gc.collect()
+    return child, psutil.Process().memory_info().rss
+
+
+def _limit_memory(size: int) -> None:
+    """Let allocations beyond `size` fail in this process, before the system kills another for want of memory."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit.
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (size, resource.RLIM_INFINITY))

@@ -1,0 +1,313 @@
+"""Worker processes: the same results as in one process, whatever happens to one of them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from families import DIGITS, RECIPE, batch_of_ten, request, trained_family, without_seconds
+
+from eas_tf.architecture import Net2Wider
+from eas_tf.data import ImageData
+from eas_tf.errors import InvalidConfiguration, WorkersFailed
+from eas_tf.evaluation import pool
+from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.evaluation.pool import PoolEngine, pick_workers
+
+HERE = str(Path(__file__).parent)
+TWO = EngineConfig(workers=2, child_seconds=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("pool")
+
+
+@pytest.fixture(scope="module")
+def family(folder):
+    return trained_family(folder)[0]
+
+
+@pytest.fixture(scope="module")
+def engine(folder):
+    engine = PoolEngine(TWO, DIGITS, folder)
+    engine.start()
+    yield engine
+    engine.close()
+    assert [path.name for path in folder.iterdir()] == ["start.keras"]
+
+
+@pytest.fixture(scope="module")
+def asked(family):
+    return batch_of_ten(family)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(engine, family, asked):
+    return run(engine, family, asked)
+
+
+def run(engine, family, requests):
+    return {number: without_seconds(child.result) for number, child in engine.run(family, requests)}
+
+
+def workers():
+    """The living worker processes of this one."""
+    children = psutil.Process().children(recursive=True)
+    return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+
+
+def check_full_size_within_ten_seconds():
+    end = time.monotonic() + 10
+    while len(workers()) != 2:
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_results_are_those_of_one_process_with_as_many_threads(family, asked, undisturbed):
+    """To the last bit: in a process of its own, because the number of threads is set once in a process."""
+    program = f"""
+import sys
+sys.path.insert(0, {HERE!r})
+import tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(1)
+from pathlib import Path
+from dataclasses import replace
+from families import ARCHITECTURE, DIGITS, RECIPE, batch_of_ten
+from eas_tf.evaluation.child import ChildTrainer, Family
+from eas_tf.evaluation.engine import InlineEngine
+from eas_tf.training.trainer import Trainer
+family = Family(parent=Path({str(family.parent)!r}), digest={family.digest!r}, architecture=ARCHITECTURE,
+                data=DIGITS.fingerprint, recipe=RECIPE)
+asked = batch_of_ten(family)
+children = dict(InlineEngine(ChildTrainer(Trainer(DIGITS), DIGITS)).run(family, asked))
+for number in range(len(asked)):
+    print(repr(children[number].result.accuracy), repr(children[number].result.loss), children[number].graph.digest)
+"""
+    lines = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    ).stdout.splitlines()
+    inline = [tuple(map(float, line.split()[:2])) for line in lines]
+    assert inline == [(undisturbed[number].accuracy, undisturbed[number].loss) for number in range(len(asked))]
+
+
+def test_the_trained_networks_come_back(engine, family):
+    wider = request(family, Net2Wider(0, 9))
+    ((_, child),) = engine.run(family, [wider])
+    assert child.graph.to_keras().count_params() > wider.architecture.parameter_count
+    assert "conv_1" in child.graph
+
+
+def test_a_worker_that_is_killed_fails_its_child_only(engine, family, asked, undisturbed):
+    """One in the middle of the batch, which may just have been about to begin, and one that is busy without end."""
+    endless = replace(asked[4], recipe=replace(RECIPE, epochs=10**7))
+    results = {}
+    for number, child in engine.run(family, [*asked[:4], endless, *asked[5:]]):
+        results[number] = without_seconds(child.result)
+        if len(results) in (3, 8):
+            workers()[0].kill()
+    killed = "WorkerEnded: its process was ended by SIGKILL, as the system does when memory runs out"
+    failures = {number: result.failure for number, result in results.items() if result.failure}
+    assert sorted(results) == list(range(10))
+    assert 4 in failures
+    assert len(failures) <= 3
+    assert set(failures.values()) <= {killed, "TimeLimit: it took longer than 8 s"}
+    assert all(results[number] == undisturbed[number] for number in results if number not in failures)
+    check_full_size_within_ten_seconds()
+
+
+@pytest.mark.slow
+def test_the_reason_of_a_killed_child(engine, family, asked):
+    endless = replace(asked[4], recipe=replace(RECIPE, epochs=10**7))
+    run(engine, family, asked[:2])  # Both workers are there now.
+    with ThreadPoolExecutor() as threads:
+        future = threads.submit(run, engine, family, [endless])
+        time.sleep(4)
+        for each in workers():
+            each.kill()
+        assert future.result()[0].failure == (
+            "WorkerEnded: its process was ended by SIGKILL, as the system does when memory runs out"
+        )
+    assert not run(engine, family, asked[:1])[0].failure
+    check_full_size_within_ten_seconds()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"learning_rate": 1e30}, "TrainingDiverged: The loss was nan in epoch 1 of 1."),
+        ({"epochs": 10**7}, "TimeLimit: it took longer than 8 s"),
+    ],
+    ids=["diverging", "endless"],
+)
+def test_a_bad_child_does_not_disturb_the_others(engine, family, asked, undisturbed, change, reason):
+    bad = replace(asked[4], recipe=replace(RECIPE, **change))
+    results = run(engine, family, [*asked[:4], bad, *asked[5:]])
+    assert results[4].failure == reason
+    assert results[4].accuracy == 0
+    assert {**results, 4: None} == {**undisturbed, 4: None}
+    check_full_size_within_ten_seconds()
+
+
+@pytest.mark.slow
+def test_a_child_that_needs_too_much_memory_is_a_failed_one(family, asked, undisturbed, tmp_path):
+    """One whose kernel NumPy cannot hold, and one whose training needs more and more until the limit is reached."""
+    huge = request(family, Net2Wider(0, 65_536), Net2Wider(2, 65_536))
+    growing = request(family, Net2Wider(0, 4_096), Net2Wider(2, 4_096), recipe=replace(RECIPE, batch=1_024))
+    small = PoolEngine(TWO, DIGITS, tmp_path)
+    small._workers = replace(small._workers, memory=2_500_000_000)
+    try:
+        results = run(small, family, [asked[0], huge, growing, asked[1]])
+    finally:
+        small.close()
+    assert results[1].failure.startswith("MemoryError: Unable to allocate")
+    assert results[2].failure.partition(":")[0] in ("MemoryError", "ResourceExhaustedError", "WorkerEnded")
+    assert (results[0], results[3]) == (undisturbed[0], undisturbed[1])
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_killed_between_two_batches_is_replaced(engine, family, asked, undisturbed):
+    for each in workers():
+        each.kill()
+    time.sleep(0.5)
+    assert run(engine, family, asked[:2]) == {number: undisturbed[number] for number in (0, 1)}
+
+
+@pytest.mark.slow
+def test_a_batch_that_is_given_up_leaves_the_workers_ready(engine, family, asked, undisturbed):
+    first = next(engine.run(family, asked))
+    assert without_seconds(first[1].result) == undisturbed[first[0]]
+    assert run(engine, family, asked[:2]) == {number: undisturbed[number] for number in (0, 1)}
+
+
+def test_a_run_within_a_run(engine, family, asked, undisturbed):
+    outer = engine.run(family, asked[:4])
+    results = dict([next(outer)])
+    ((_, inner),) = engine.run(family, [asked[4]])
+    results |= dict(outer)
+    assert without_seconds(inner.result) == undisturbed[4]
+    assert {number: without_seconds(child.result) for number, child in results.items()} == {
+        number: undisturbed[number] for number in range(4)
+    }
+
+
+@pytest.mark.slow
+def test_workers_that_cannot_start_are_an_error(family, asked, tmp_path, capfd):
+    engine = PoolEngine(EngineConfig(workers=1), DIGITS, tmp_path)
+    engine.start()
+    (tmp_path / f"workers-{os.getpid()}" / "images.npz").unlink()
+    with pytest.raises(WorkersFailed, match="ended 3 times before it had trained anything"):
+        run(engine, family, asked[:1])
+    engine.close()
+    assert "images.npz" in capfd.readouterr().err
+
+
+def test_a_worker_that_has_grown_is_replaced(engine, family, asked):
+    before = {each.pid for each in workers()}
+    worker = engine._processes[0]
+    growth, worker._growth = worker._growth, -1
+    next(engine.run(family, asked[:1]))
+    worker._growth = growth
+    check_full_size_within_ten_seconds()
+    assert len({each.pid for each in workers()} - before) == 1
+
+
+def test_workers_end_with_the_process_that_started_them(family, tmp_path):
+    """Even if that is killed."""
+    program = f"""
+import sys
+sys.path.insert(0, {HERE!r})
+from pathlib import Path
+from families import ARCHITECTURE, DIGITS, RECIPE, request
+from eas_tf.architecture import Net2Wider
+from eas_tf.evaluation.child import Family
+from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.evaluation.pool import PoolEngine
+if __name__ == "__main__":
+    family = Family(parent=Path({str(family.parent)!r}), digest={family.digest!r}, architecture=ARCHITECTURE,
+                    data=DIGITS.fingerprint, recipe=RECIPE)
+    engine = PoolEngine(EngineConfig(workers=2), DIGITS, Path({str(tmp_path)!r}))
+    for _ in engine.run(family, [request(family, Net2Wider(0, 8 + i)) for i in range(4)]):
+        print("trained", flush=True)
+    sys.stdin.read()
+"""
+    (tmp_path / "program.py").write_text(program)
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "program.py"], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    for _ in range(4):
+        assert process.stdout.readline() == "trained\n"
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+def images_of(size):
+    return SimpleNamespace(x_train=SimpleNamespace(nbytes=size), x_val=SimpleNamespace(nbytes=size))
+
+
+def test_the_machine_is_shared_out():
+    cores = len(os.sched_getaffinity(0))
+    auto = pick_workers(EngineConfig(), images_of(0))
+    assert auto.count * auto.threads <= cores
+    assert auto.memory * auto.count < psutil.virtual_memory().total
+    assert pick_workers(EngineConfig(workers=1), images_of(0)).threads == cores
+    assert str(pick_workers(EngineConfig(workers=1), images_of(0))).startswith("1 worker, ")
+
+
+def test_gpus_are_shared_out():
+    config = EngineConfig(workers_per_gpu=2)
+    assert pick_workers(config, images_of(0), ["0", "1"]).gpus == ("0", "0", "1", "1")
+    assert str(pick_workers(config, images_of(0), ["0"])) == "2 workers, GPU 0, 0"
+    with pytest.raises(InvalidConfiguration, match="5 workers do not fit on 2 GPUs with 2 on each"):
+        pick_workers(replace(config, workers=5), images_of(0), ["0", "1"])
+
+
+def test_more_workers_than_memory_are_refused_before_anything_starts():
+    with pytest.raises(
+        InvalidConfiguration, match=r"100000 workers need about .* GB of memory, and .* GB are free. Take"
+    ):
+        pick_workers(EngineConfig(workers=100_000), images_of(0))
+    # Automatic choice takes what fits.
+    assert pick_workers(EngineConfig(), images_of(10**12)).count == 1
+
+
+def test_images_reach_the_workers_without_the_test_images(tmp_path):
+    DIGITS.save(tmp_path / "images.npz")
+    loaded = ImageData.load(tmp_path / "images.npz")
+    assert loaded.x_test is None
+    assert loaded.y_test is None
+    assert loaded.fingerprint == DIGITS.fingerprint
+    assert (loaded.name, loaded.mean, loaded.std) == (DIGITS.name, DIGITS.mean, DIGITS.std)
+    assert not loaded.x_train.flags.writeable
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"engine": "cloud"},
+        {"workers": 0},
+        {"workers_per_gpu": 0},
+        {"child_seconds": 0.0},
+        {"child_seconds": float("nan")},
+    ],
+    ids=str,
+)
+def test_an_engine_that_makes_no_sense_is_refused(options):
+    with pytest.raises(InvalidConfiguration, match="Received"):
+        EngineConfig(**options)
+
+
+def test_reasons():
+    assert pool._reason(3) == "WorkerEnded: its process ended with exit code 3"
+    assert pool._reason(-signal.SIGSEGV) == "WorkerEnded: its process was ended by SIGSEGV"
