@@ -31,6 +31,9 @@ WORKER_MEMORY = 1_200_000_000
 #: Children that a worker trains before it is replaced: each leaves some megabytes behind.
 CHILDREN_PER_WORKER = 100
 
+#: Pixels up to which two threads are slower than one for one operation: handing work over takes longer than the work.
+SMALL_IMAGE = 16 * 16
+
 #: How often in a row a worker may end without a child's doing before that is an error.
 BREAKDOWNS = 3
 
@@ -42,15 +45,17 @@ class Workers:
     """How many worker processes there are, and what each has of the machine."""
 
     count: int
+    cores: int
+    """For each."""
     threads: int
-    """Threads for one operation in each."""
+    """For one operation in each."""
     memory: int
     """Bytes that each may allocate."""
     gpus: tuple[str, ...] = ()
     """One for each worker; none for workers on the CPU."""
 
     def __str__(self) -> str:
-        on = f"GPU {', '.join(self.gpus)}" if self.gpus else f"{self.threads} CPU thread{'s' * (self.threads > 1)} each"
+        on = f"GPU {', '.join(self.gpus)}" if self.gpus else f"{self.cores} CPU core{'s' * (self.cores > 1)} each"
         return f"{self.count} worker{'s' * (self.count > 1)}, {on}"
 
 
@@ -81,8 +86,14 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
             f"{count} workers do not fit on {len(gpus)} GPUs with {config.workers_per_gpu} on each. Raise "
             "--workers-per-gpu."
         )
+    share = max(1, cores // count)
+    height, width, _ = images.input_shape
     return Workers(
-        count=count, threads=max(1, cores // count), memory=int(0.9 * free / count), gpus=tuple(places[:count])
+        count=count,
+        cores=share,
+        threads=1 if height * width <= SMALL_IMAGE else share,
+        memory=int(0.9 * free / count),
+        gpus=tuple(places[:count]),
     )
 
 
@@ -111,7 +122,9 @@ class PoolEngine:
             path = self._folder / "images.npz"
             self._images.save(path)
             workers = self._workers
-            settings = worker.WorkerSettings(images=path, threads=workers.threads, memory=workers.memory)
+            settings = worker.WorkerSettings(
+                images=path, threads=workers.threads, operations=workers.cores, memory=workers.memory
+            )
             gpus = workers.gpus or [None] * workers.count
             self._processes = [_Worker(replace(settings, gpu=gpu), self._time_limit) for gpu in gpus]
 

@@ -16,6 +16,7 @@ from eas_tf.evaluation.child import Child, ChildTrainer, Family, failed
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import CHILDREN_PER_WORKER
 from eas_tf.evaluation.protocol import Request
+from eas_tf.evaluation.worker import configure
 from eas_tf.surgery import LayerGraph
 
 try:
@@ -152,14 +153,10 @@ _trainers: dict[str, ChildTrainer] = {}
 def _train(images: ImageData, parent: LayerGraph, family: Family, request: Request) -> Child:
     """Train one child in a worker process of Ray, which keeps the data set and the parent for the next one."""
     if family.data not in _trainers:
-        import tensorflow as tf
-
         from eas_tf.training.trainer import Trainer
 
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        for gpu in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(gpu, True)
+        if not _trainers:
+            configure(threads=1, operations=1)
         _trainers.clear()
         _trainers[family.data] = ChildTrainer(Trainer(images), images)
     child = _trainers[family.data].train(family, request, parent=parent)

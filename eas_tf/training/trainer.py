@@ -78,13 +78,14 @@ class Trainer:
             InvalidConfiguration: If a batch cannot be shared equally by the devices, or exceeds the images.
         """
         start = time.perf_counter()
-        model, epoch = self._prepare(graph, recipe)
+        model, weights, epoch = self._prepare(graph, recipe)
         for number in range(recipe.epochs):
             loss = float(epoch(tf.constant([seed, number], tf.int32)))
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"The loss was {loss} in epoch {number + 1} of {recipe.epochs}.")
             if on_epoch:
                 on_epoch(number + 1, loss)
+        weights.give_back()
         accuracy, loss = self._validate(model)
         trained = graph.with_weights_of(model)
         return Trained(graph=trained, accuracy=accuracy, loss=loss, seconds=time.perf_counter() - start)
@@ -93,16 +94,17 @@ class Trainer:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""
         return self._validate(_logits_model(graph))
 
-    def _prepare(self, graph: LayerGraph, recipe: Recipe) -> tuple[keras.Model, Callable[[tf.Tensor], tf.Tensor]]:
-        """The Keras model on the devices, and what trains it for the epoch of a seed `[2]`: seed and epoch."""
+    def _prepare(
+        self, graph: LayerGraph, recipe: Recipe
+    ) -> tuple[keras.Model, "_FlatWeights", Callable[[tf.Tensor], tf.Tensor]]:
+        """The Keras model on the devices, its weights, and what trains it for one epoch, given seed and epoch `[2]`."""
         self.check_batch(recipe.batch)
         norm = FusedBatchNormalization if self._replicas == 1 else SynchronizedBatchNormalization
         with self._strategy.scope():
             model = _logits_model(graph, {"BatchNormalization": norm})
-            variables = [variable.value for variable in model.trainable_variables]
-            momenta = [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in variables]
+            weights = _FlatWeights(model)
         steps = len(self._data.x_train) // recipe.batch
-        step = self._step_function(model, variables, momenta, recipe, steps)
+        step = self._step_function(weights, recipe, steps)
 
         @tf.function(autograph=False, jit_compile=False)
         def epoch(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -118,7 +120,7 @@ class Trainer:
 
         # One trace serves all epochs. Asking for it also keeps TensorFlow from warning of the next child's.
         trace = epoch.get_concrete_function(self._images, self._labels, tf.TensorSpec([2], tf.int32))
-        return model, lambda seed: trace(self._images, self._labels, seed)
+        return model, weights, lambda seed: trace(self._images, self._labels, seed)
 
     def check_batch(self, batch: int) -> None:
         """Refuse a batch that the devices cannot share equally, or that exceeds the training images.
@@ -132,9 +134,7 @@ class Trainer:
                 f"{len(self._data.x_train)} training images. Received: {batch}"
             )
 
-    def _step_function(
-        self, model: keras.Model, variables: list[Any], momenta: list[Any], recipe: Recipe, steps: int
-    ) -> Callable[..., tf.Tensor]:
+    def _step_function(self, weights: "_FlatWeights", recipe: Recipe, steps: int) -> Callable[..., tf.Tensor]:
         """What one replica does in one step: its share of the batch, forward, backward, update."""
         share = recipe.batch // self._replicas
         mean = tf.constant(self._data.mean, tf.float32)
@@ -150,14 +150,13 @@ class Trainer:
                 fold = tf.random.experimental.stateless_fold_in(seed, index * self._replicas + replica)
                 batch = crop_and_flip(batch, mean, fold)
             with tf.GradientTape() as tape:
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
-                    tf.gather(labels, chosen), model(batch, training=True)
-                )
+                logits = weights.call(batch)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, chosen), logits)
                 loss = tf.reduce_sum(losses) / recipe.batch
-            gradients = tape.gradient(loss, variables)
+            gradient = tape.gradient(loss, weights.values)
             progress = (tf.cast(seed[1] * steps + index, tf.float32)) / (recipe.epochs * steps)
             rate = recipe.learning_rate * 0.5 * (1 + tf.cos(math.pi * progress))
-            context.merge_call(_update, args=(variables, momenta, gradients, rate, recipe))
+            context.merge_call(_update, args=(weights.values, weights.momentum, gradient, rate, recipe))
             return loss
 
         return step
@@ -180,27 +179,53 @@ def _logits_model(graph: LayerGraph, substitutes: dict[str, type] | None = None)
     return graph.until(logits).to_keras(substitutes)
 
 
-def _update(
-    strategy: tf.distribute.Strategy,
-    variables: list[Any],
-    momenta: list[Any],
-    gradients: list[tf.Tensor],
-    rate: tf.Tensor,
-    recipe: Recipe,
-) -> None:
-    """Nesterov SGD with L2 on the gradients summed over all replicas; each replica updates its own copy."""
+class _FlatWeights:
+    """All trainable weights of a model in one vector, so that one operation updates them and not four for each.
 
-    def update(variable: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor) -> None:
+    In a small network those operations take as long as a convolution.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model, self._variables = model, model.trainable_variables
+        self.values = tf.Variable(tf.concat([tf.reshape(variable.value, [-1]) for variable in self._variables], 0))
+        self.momentum = tf.Variable(tf.zeros_like(self.values), trainable=False)
+
+    def _parts(self) -> list[tuple[Any, tf.Tensor]]:
+        """Each of the model's variables with its part of the vector."""
+        parts = tf.split(self.values, [math.prod(variable.shape) for variable in self._variables])
+        return [(v, tf.reshape(part, v.shape)) for v, part in zip(self._variables, parts, strict=True)]
+
+    def call(self, batch: tf.Tensor) -> tf.Tensor:
+        """The logits in training mode, in which batch norm moves its statistics."""
+        with keras.StatelessScope(state_mapping=self._parts()) as scope:
+            logits = self._model(batch, training=True)
+        for variable in self._model.non_trainable_variables:
+            moved = scope.get_current_value(variable)
+            if moved is not None:
+                variable.assign(moved)
+        return logits
+
+    def give_back(self) -> None:
+        """Write the vector into the model's variables."""
+        for variable, part in self._parts():
+            variable.assign(part)
+
+
+def _update(
+    strategy: tf.distribute.Strategy, weights: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor, recipe: Recipe
+) -> None:
+    """Nesterov SGD with L2 on the gradient summed over all replicas; each replica updates its own copy."""
+
+    def update(weights: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor) -> None:
         tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle,
+            var=weights.handle,
             accum=momentum.handle,
             lr=rate,
-            grad=gradient + recipe.weight_decay * variable,
+            grad=gradient + recipe.weight_decay * weights,
             momentum=recipe.momentum,
             use_nesterov=True,
         )
 
     extended = strategy.extended
-    summed = extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, list(zip(gradients, variables, strict=True)))
-    for variable, momentum, gradient in zip(variables, momenta, summed, strict=True):
-        extended.update(variable, update, args=(momentum, gradient, rate), group=False)
+    summed = extended.reduce_to(tf.distribute.ReduceOp.SUM, gradient, weights)
+    extended.update(weights, update, args=(momentum, summed, rate), group=False)

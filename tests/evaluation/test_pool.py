@@ -252,16 +252,20 @@ if __name__ == "__main__":
     assert not alive
 
 
-def images_of(size):
-    return SimpleNamespace(x_train=SimpleNamespace(nbytes=size), x_val=SimpleNamespace(nbytes=size))
+def images_of(size, shape=(32, 32, 3)):
+    array = SimpleNamespace(nbytes=size)
+    return SimpleNamespace(x_train=array, x_val=array, input_shape=shape)
 
 
 def test_the_machine_is_shared_out():
     cores = len(os.sched_getaffinity(0))
     auto = pick_workers(EngineConfig(), images_of(0))
-    assert auto.count * auto.threads <= cores
+    assert auto.count * auto.cores <= cores
     assert auto.memory * auto.count < psutil.virtual_memory().total
-    assert pick_workers(EngineConfig(workers=1), images_of(0)).threads == cores
+    alone = pick_workers(EngineConfig(workers=1), images_of(0))
+    assert (alone.cores, alone.threads) == (cores, cores)
+    alone = pick_workers(EngineConfig(workers=1), images_of(0, (8, 8, 1)))
+    assert (alone.cores, alone.threads) == (cores, 1)
     assert str(pick_workers(EngineConfig(workers=1), images_of(0))).startswith("1 worker, ")
 
 
