@@ -30,7 +30,7 @@ class Engine(Protocol):
 def make_engine(
     config: EngineConfig, trainer: Trainer, images: ImageData, folder: Path, *, on_epoch: OnEpoch | None = None
 ) -> Engine:
-    """The engine of a configuration. Nothing is started yet.
+    """The engine of a configuration. Its workers are not started yet.
 
     Args:
         config: Which, and how many workers.
@@ -40,7 +40,8 @@ def make_engine(
         on_epoch: Told of each epoch of each child, by "inline".
 
     Raises:
-        InvalidConfiguration: If there is not memory enough for so many workers.
+        InvalidConfiguration: If there is not memory enough for so many workers, or Ray is not installed.
+        WorkersFailed: If the Ray cluster does not answer.
     """
     if config.engine == "inline":
         return InlineEngine(ChildTrainer(trainer, images), on_epoch=on_epoch)

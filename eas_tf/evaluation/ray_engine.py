@@ -37,31 +37,25 @@ class RayEngine:
     Args:
         config: Where the cluster is, how many children at once, and how long each may take.
         images: The data set; it reaches the machines through Ray's object store, without the test images.
+
+    Raises:
+        WorkersFailed: If the cluster does not answer.
     """
 
     def __init__(self, config: EngineConfig, images: ImageData) -> None:
         self._config, self._images = config, replace(images, x_test=None, y_test=None)
         self._stored: dict[str, Any] = {}
-        self._ours = False
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            _connect(config.ray_address)
 
     def start(self) -> None:
-        """Connect to the cluster, or start one on this machine.
-
-        Raises:
-            WorkersFailed: If it does not answer.
-        """
-        if not ray.is_initialized():
-            _connect(self._config.ray_address)
-            self._ours = True
+        """Send the images."""
         if not self._stored:
             self._stored = {"images": ray.put(self._images)}
 
     def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
-        """The children with the numbers of their requests, in the order in which they are finished.
-
-        Raises:
-            WorkersFailed: If the cluster does not answer.
-        """
+        """The children with the numbers of their requests, in the order in which they are finished."""
         self.start()
         if family.digest not in self._stored:
             self._stored = {"images": self._stored["images"], family.digest: ray.put(family.load())}
