@@ -38,7 +38,8 @@ class EvaluatorConfig(EngineConfig):
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its data."""
     cache_dir: str | None = None
-    """Where trained start networks are kept; by default the user's cache folder for `eas_tf`."""
+    """Where trained start networks and the results of children are kept; by default the user's cache folder for
+    `eas_tf`."""
     strategy: StrategyName = "auto"
     """"single", "mirrored", or "auto" for mirrored where there are several GPUs."""
 

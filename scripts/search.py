@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import tyro
 
 from eas_tf.errors import EASError
+from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.search.config import SearchConfig
 from eas_tf.training.silence import silent_import
 
@@ -19,7 +20,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         plan = Plan.of(config)
         with silent_import():
+            from eas_tf.evaluation.pool import pick_workers
+            from eas_tf.evaluation.worker import configure
             from eas_tf.search.driver import search
+
+            # This process as one worker would be: so the engine does not matter to the results.
+            alone = pick_workers(EngineConfig(workers=1), plan.images)
+            configure(alone.threads, alone.cores)
+            if config.dry_run:
+                from eas_tf.search.dry_run import estimate, lines
+
+        if config.dry_run:
+            print("\n".join(lines(estimate(plan))))
+            return 0
         from eas_tf.search.progress import Progress
 
         search(plan, Progress(config.networks + 1))

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from math import prod
 from typing import Any, Self
 
 from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax
@@ -85,6 +86,18 @@ class PlainCNN:
 
     def __str__(self) -> str:
         return ", ".join(map(_notation, self.layers))
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiplications with a weight, each with its addition, for one image; batch norm is left out."""
+        total = 0
+        for index, (layer, shape) in enumerate(zip(self.layers, self.shapes, strict=True)):
+            before = self.shape_before(index)
+            if isinstance(layer, Conv):
+                total += layer.kernel**2 * before[-1] * prod(shape)
+            elif isinstance(layer, Dense | Softmax):
+                total += prod(before) * prod(shape)
+        return total
 
     def shape_before(self, layer: int) -> Shape:
         """The shape that reaches layer number `layer`, which may be one past the last."""

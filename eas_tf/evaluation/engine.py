@@ -14,6 +14,11 @@ from eas_tf.training.trainer import OnEpoch, Trainer
 class Engine(Protocol):
     """Trains children. A child that fails is a result with its reason; `str` says who trains."""
 
+    @property
+    def at_once(self) -> int:
+        """How many children are trained at once."""
+        ...
+
     def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, each as soon as it is finished, in any order."""
         ...
@@ -64,6 +69,7 @@ class InlineEngine:
 
     def __init__(self, trainer: ChildTrainer, *, on_epoch: OnEpoch | None = None) -> None:
         self._trainer, self._on_epoch = trainer, on_epoch
+        self.at_once = 1
 
     def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
         """The children, in the order asked."""

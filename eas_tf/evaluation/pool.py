@@ -112,6 +112,7 @@ class PoolEngine:
     def __init__(self, config: EngineConfig, images: ImageData, folder: Path) -> None:
         gpus = [str(number) for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
         self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds
+        self.at_once = self._workers.count
         self._images, self._folder = images, folder / f"workers-{os.getpid()}"
         self._processes: list[_Worker] = []
 

@@ -63,7 +63,7 @@ class RayEngine:
         running: dict[Any, tuple[int, int, float]] = {}
         try:
             while waiting or running:
-                while waiting and len(running) < self._places():
+                while waiting and len(running) < self.at_once:
                     number, retries = waiting.popleft()
                     running[self._submit(family, requests[number])] = number, retries, time.monotonic()
                 done, _ = ray.wait(list(running), timeout=1)
@@ -83,7 +83,8 @@ class RayEngine:
             for task in running:
                 ray.cancel(task, force=True)
 
-    def _places(self) -> int:
+    @property
+    def at_once(self) -> int:
         """How many children may be trained at once now."""
         if self._config.workers != "auto":
             return self._config.workers
@@ -106,7 +107,7 @@ class RayEngine:
             self._ours, self._stored = False, {}
 
     def __str__(self) -> str:
-        return f"Ray, {self._places()} at once"
+        return f"Ray, {self.at_once} at once"
 
 
 def _connect(address: str) -> None:

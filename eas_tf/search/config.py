@@ -59,6 +59,8 @@ class SearchConfig(EngineConfig):
     cache: Path | None = None
     """An SQLite file of results, which this search reads and adds to, so that no child is trained twice over several
     searches. By default none."""
+    dry_run: bool = False
+    """Train nothing: estimate the time of the whole search from a few steps of each size of network."""
     output: Path | None = None
     """The run directory, new or empty. By default a new one in ./runs."""
 

@@ -21,6 +21,8 @@ def test_table_1_has_133_530_parameters():
     network = PlainCNN.parse(TABLE_1)
     assert network.parameter_counts == (464, 0, 4_672, 0, 18_560, 0, 73_984, 0, 33_280, 2_570)
     assert network.parameter_count == 133_530
+    # 9*3*16 * 32*32; 9*16*32 * 16*16 and 9*32*64 * 8*8 and 9*64*128 * 4*4, which are equal; 128*256; 256*10.
+    assert network.multiply_adds == 442_368 + 3 * 1_179_648 + 32_768 + 2_560
 
 
 def test_the_toy_start_has_710_parameters():

@@ -1,5 +1,6 @@
 """Worker processes: the same results as in one process, whatever happens to one of them."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import PoolEngine, pick_workers
 
 HERE = str(Path(__file__).parent)
-TWO = EngineConfig(workers=2, child_seconds=8)
+TWO = EngineConfig(workers=2, child_seconds=20)
 
 
 @pytest.fixture(scope="module")
@@ -60,8 +61,12 @@ def run(engine, family, requests):
 
 def workers():
     """The living worker processes of this one."""
-    children = psutil.Process().children(recursive=True)
-    return [each for each in children if "spawn_main" in " ".join(each.cmdline())]
+    living = []
+    for each in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if "spawn_main" in " ".join(each.cmdline()):
+                living.append(each)
+    return living
 
 
 def check_full_size_within_ten_seconds():
@@ -72,12 +77,12 @@ def check_full_size_within_ten_seconds():
 
 
 def test_results_are_those_of_one_process_with_as_many_threads(family, asked, undisturbed):
-    """To the last bit: in a process of its own, because the number of threads is set once in a process."""
+    """To the last bit: in a process of its own, because TensorFlow is set up once in a process."""
     program = f"""
 import sys
 sys.path.insert(0, {HERE!r})
-import tensorflow as tf
-tf.config.threading.set_intra_op_parallelism_threads(1)
+from eas_tf.evaluation.worker import configure
+configure(threads=1, operations=2)
 from pathlib import Path
 from dataclasses import replace
 from families import ARCHITECTURE, DIGITS, RECIPE, batch_of_ten
@@ -105,6 +110,7 @@ def test_the_trained_networks_come_back(engine, family):
     assert "conv_1" in child.graph
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_fails_its_child_only(engine, family, asked, undisturbed):
     """One in the middle of the batch, which may just have been about to begin, and one that is busy without end."""
     endless = replace(asked[4], recipe=replace(RECIPE, epochs=10**7))
@@ -118,7 +124,7 @@ def test_a_worker_that_is_killed_fails_its_child_only(engine, family, asked, und
     assert sorted(results) == list(range(10))
     assert 4 in failures
     assert len(failures) <= 3
-    assert set(failures.values()) <= {killed, "TimeLimit: it took longer than 8 s"}
+    assert set(failures.values()) <= {killed, "TimeLimit: it took longer than 20 s"}
     assert all(results[number] == undisturbed[number] for number in results if number not in failures)
     check_full_size_within_ten_seconds()
 
@@ -142,10 +148,9 @@ def test_the_reason_of_a_killed_child(engine, family, asked):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"learning_rate": 1e30}, "TrainingDiverged: The loss was nan in epoch 1 of 1."),
-        ({"epochs": 10**7}, "TimeLimit: it took longer than 8 s"),
+        pytest.param({"learning_rate": 1e30}, "TrainingDiverged: The loss was nan in epoch 1 of 1.", id="diverging"),
+        pytest.param({"epochs": 10**7}, "TimeLimit: it took longer than 20 s", id="endless", marks=pytest.mark.slow),
     ],
-    ids=["diverging", "endless"],
 )
 def test_a_bad_child_does_not_disturb_the_others(engine, family, asked, undisturbed, change, reason):
     bad = replace(asked[4], recipe=replace(RECIPE, **change))

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from eas_tf import data
 from eas_tf.architecture import PlainCNN, parse_transformation
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
+from eas_tf.search.dry_run import Cost, Estimate, lines
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.surgery import load_network
@@ -206,6 +208,31 @@ def test_unusable_images_are_refused_in_one_line(arrays, message, tmp_path):
     assert message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert [child.name for child in tmp_path.iterdir()] == ["mine.npz"]
+
+
+def test_a_dry_run_says_what_a_search_will_cost_and_writes_nothing(tmp_path):
+    result = run("--dry-run", "--networks", "11", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    heading, *classes, total = result.stdout.splitlines()
+    assert "multiply-adds" in heading
+    assert len(classes) == 5
+    sizes = [int(line.split()[0].replace(",", "")) for line in classes]
+    assert sizes == sorted(sizes)
+    assert all(float(line.split()[2]) > 0 for line in classes)
+    assert total.startswith("about ")
+    assert "11 children of" in total
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_estimate_adds_up():
+    cost = Cost(architecture="SM(10)", parameters=1, multiply_adds=1, seconds=2.0)
+    found = Estimate(startup=5, start=7, classes=(cost, replace(cost, seconds=4.0)), networks=40, at_once=2, agent=3)
+    assert found.total == 5 + 7 + 40 * 3 / 2 + 3
+    assert list(lines(found))[-1] == (
+        "about 75 s in all: 5 s to start up, 7 s for the start network, 40 children of 3.0 s, 2 at once, "
+        "3 s for the agent"
+    )
+    assert list(lines(replace(found, networks=6_000)))[-1].startswith("about 2.5 h in all")
 
 
 def test_help_is_quick_and_loads_no_tensorflow(tmp_path):

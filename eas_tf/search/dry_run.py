@@ -1,0 +1,205 @@
+"""What a search will cost, before it is paid: a few steps of each size of network, in the search's own engine."""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import psutil
+
+from eas_tf.agents import make_agent
+from eas_tf.data import ImageData
+from eas_tf.envs import EASVectorEnv
+from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation.child import Family
+from eas_tf.evaluation.engine import Engine, make_engine
+from eas_tf.evaluation.start import train_start
+from eas_tf.search.driver import BATCH_OF_NETWORKS
+from eas_tf.search.episodes import play
+from eas_tf.search.plan import Plan
+from eas_tf.surgery import save_network
+from eas_tf.training.strategy import make_strategy
+from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
+
+#: Steps that are timed; twice as many are taken.
+STEPS = 16
+
+#: Size classes of children. Each stands for the same share of them.
+CLASSES = 5
+
+#: Batches of networks that are sampled, and not trained, to see how large they are and what the agent itself costs.
+SAMPLED_BATCHES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of one size class."""
+
+    architecture: str
+    parameters: int
+    multiply_adds: int
+    """For one image."""
+    seconds: float
+    """For one whole child."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """Of a whole search, in seconds."""
+
+    startup: float
+    """Until the first training: imports and data."""
+    start: float
+    """The start network."""
+    classes: tuple[Cost, ...]
+    networks: int
+    at_once: int
+    """Children that are trained at once."""
+    agent: float
+    """What the agent itself takes."""
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        children = self.networks * mean(cost.seconds for cost in self.classes) / self.at_once
+        return self.startup + self.start + children + self.agent
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Time the parts of a search on a few batches of its images.
+
+    Raises:
+        EASError: As `search`.
+    """
+    startup = time.time() - psutil.Process().create_time()
+    few = _few(plan.images, STEPS * plan.config.batch)
+    trainer = Trainer(few, make_strategy(plan.config.strategy))
+    trainer.check_batch(plan.config.batch)
+    with tempfile.TemporaryDirectory(prefix="eas_tf-") as folder:
+        engine = make_engine(plan.config, trainer, few, Path(folder))
+        try:
+            engine.start()
+            recipes = [replace(plan.start_recipe, epochs=epochs) for epochs in (1, 3)]
+            trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in [recipes[0], *recipes]]
+            start = _whole(plan, [each.seconds for each in trained[1:]], plan.start_recipe.epochs)
+            parent = trained[0].graph
+            save_network(parent, Path(folder) / "start.keras")
+            family = Family(
+                parent=Path(folder) / "start.keras",
+                digest=parent.digest,
+                architecture=plan.start,
+                data=few.fingerprint,
+                recipe=replace(plan.recipe, epochs=1),
+                symmetry_breaking=plan.config.symmetry_breaking,
+            )
+            requests, agent = _sample(plan, parent.digest)
+            costs = _costs(plan, engine, family, requests)
+            return Estimate(
+                startup=startup,
+                start=start,
+                classes=costs,
+                networks=plan.config.networks,
+                at_once=engine.at_once,
+                agent=agent,
+            )
+        finally:
+            engine.close()
+
+
+def _costs(plan: Plan, engine: Engine, family: Family, requests: Sequence[Request]) -> tuple[Cost, ...]:
+    """The size classes of sampled children, each by the child in its middle."""
+    by_size = sorted((request.architecture.multiply_adds, number) for number, request in enumerate(requests))
+    typical = [requests[by_size[len(by_size) * (2 * place + 1) // (2 * CLASSES)][1]] for place in range(CLASSES)]
+    longer = [replace(request, recipe=replace(plan.recipe, epochs=3)) for request in typical]
+    list(engine.run(family, typical[:1] * engine.at_once))  # A process's first child takes longer.
+    children = dict(engine.run(family, [*typical, *longer]))
+    return tuple(
+        Cost(
+            architecture=str(request.architecture),
+            parameters=request.architecture.parameter_count,
+            multiply_adds=request.architecture.multiply_adds,
+            seconds=_whole(plan, [children[n].result.seconds for n in (place, place + CLASSES)], plan.recipe.epochs),
+        )
+        for place, request in enumerate(typical)
+    )
+
+
+def _few(images: ImageData, count: int) -> ImageData:
+    return replace(
+        images,
+        x_train=images.x_train[:count],
+        y_train=images.y_train[:count],
+        x_val=images.x_val[:VALIDATION_BATCH],
+        y_val=images.y_val[:VALIDATION_BATCH],
+    )
+
+
+def _whole(plan: Plan, seconds: Sequence[float], epochs: int) -> float:
+    """The time of a whole training, from those of one and of three short epochs."""
+    one, three = seconds
+    steps = min(len(plan.images.x_train), STEPS * plan.config.batch) // plan.config.batch
+    step = max(0.0, three - one) / (2 * steps)
+    # Validation is a third of the arithmetic of training, and the first batch of it was timed.
+    validation = max(0, len(plan.images.x_val) - VALIDATION_BATCH) / plan.config.batch / 3
+    return one + step * (len(plan.images.x_train) // plan.config.batch * epochs - steps + validation)
+
+
+class Sampler:
+    """Takes requests, and trains nothing."""
+
+    def __init__(self, parent: str, validation_images: int) -> None:
+        self.parent, self.validation_images = parent, validation_images
+        self.requests: list[Request] = []
+
+    def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
+        """No child is better than another."""
+        self.requests += requests
+        yield from (Result(accuracy=0.5, loss=None, seconds=0.0) for _ in requests)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def _sample(plan: Plan, parent: str) -> tuple[list[Request], float]:
+    """Children that the agent samples, and the seconds that it takes for itself in the whole search."""
+    config, sampler = plan.config, Sampler(parent, len(plan.images.x_val))
+    envs = EASVectorEnv(
+        BATCH_OF_NETWORKS,
+        space=config.space,
+        input_shape=plan.images.input_shape,
+        classes=plan.images.classes,
+        start=str(plan.start),
+        schedule=config.schedule,
+        max_parameters=config.max_params,
+        evaluator=sampler,
+    )
+    rng, seconds = np.random.default_rng(config.seed), []
+    agent = make_agent(config.agent, envs.single_observation_space, envs.single_action_space, rng=rng)
+    envs.reset(seed=config.seed)
+    for _ in range(SAMPLED_BATCHES):
+        start = time.perf_counter()
+        play(envs, agent)
+        seconds.append(time.perf_counter() - start)
+    batches = -(-config.networks // BATCH_OF_NETWORKS)
+    return sampler.requests, seconds[0] + (batches - 1) * min(seconds[1:])
+
+
+def lines(found: Estimate) -> Iterator[str]:
+    """An estimate for people."""
+    yield "  multiply-adds   parameters   seconds a child   layers"
+    for cost in found.classes:
+        yield f"{cost.multiply_adds:15,} {cost.parameters:12,} {cost.seconds:17.1f}   {cost.architecture}"
+    children = f"{found.networks} children of {mean(cost.seconds for cost in found.classes):.1f} s"
+    yield (
+        f"about {_clock(found.total)} in all: {_clock(found.startup)} to start up, {_clock(found.start)} for the start "
+        f"network, {children}, {found.at_once} at once, {_clock(found.agent)} for the agent"
+    )
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes and seconds, as far as they matter."""
+    minutes, hours = seconds / 60, seconds / 3600
+    return f"{hours:.1f} h" if hours >= 2 else f"{minutes:.0f} min" if minutes >= 3 else f"{seconds:.0f} s"
