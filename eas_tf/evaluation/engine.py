@@ -41,7 +41,7 @@ def make_engine(
         config: Which, and how many workers.
         trainer: Trains children in this process, for "inline".
         images: The data set.
-        folder: Where workers may keep their locks.
+        folder: Where worker processes find the images, in a folder of their own, until the engine is closed.
         on_epoch: Told of each epoch of each child, by "inline".
 
     Raises:

@@ -6,14 +6,13 @@ import keras
 import numpy as np
 
 from eas_tf.agents import make_agent
-from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.engine import Engine, make_engine
 from eas_tf.evaluation.start import train_start
 from eas_tf.evaluation.train import GiveNetwork, TrainEvaluator
-from eas_tf.search.episodes import play
+from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.report import draw_progress, leaderboard, line, ranked
@@ -137,16 +136,7 @@ def _play_batches(
     config, agent, left = plan.config, None, plan.config.networks
     while left:
         size = min(BATCH_OF_NETWORKS, left)
-        envs = EASVectorEnv(
-            size,
-            space=config.space,
-            input_shape=plan.images.input_shape,
-            classes=plan.images.classes,
-            start=str(plan.start),
-            schedule=config.schedule,
-            max_parameters=config.max_params,
-            evaluator=evaluator,
-        )
+        envs = make_envs(plan, size, evaluator)
         agent = agent or make_agent(config.agent, envs.single_observation_space, envs.single_action_space, rng=rng)
         envs.reset(seed=env_seed + config.networks - left)
         rewards, learned = play(envs, agent)

@@ -12,13 +12,12 @@ import psutil
 
 from eas_tf.agents import make_agent
 from eas_tf.data import ImageData
-from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.engine import Engine, make_engine
 from eas_tf.evaluation.start import train_start
 from eas_tf.search.driver import BATCH_OF_NETWORKS
-from eas_tf.search.episodes import play
+from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.plan import Plan
 from eas_tf.surgery import save_network
 from eas_tf.training.strategy import make_strategy
@@ -166,16 +165,7 @@ class Sampler:
 def _sample(plan: Plan, parent: str) -> tuple[list[Request], float]:
     """Children that the agent samples, and the seconds that it takes for itself in the whole search."""
     config, sampler = plan.config, Sampler(parent, len(plan.images.x_val))
-    envs = EASVectorEnv(
-        BATCH_OF_NETWORKS,
-        space=config.space,
-        input_shape=plan.images.input_shape,
-        classes=plan.images.classes,
-        start=str(plan.start),
-        schedule=config.schedule,
-        max_parameters=config.max_params,
-        evaluator=sampler,
-    )
+    envs = make_envs(plan, BATCH_OF_NETWORKS, sampler)
     rng, seconds = np.random.default_rng(config.seed), []
     agent = make_agent(config.agent, envs.single_observation_space, envs.single_action_space, rng=rng)
     envs.reset(seed=config.seed)

@@ -6,6 +6,24 @@ import gymnasium as gym
 import numpy as np
 
 from eas_tf.agents.base import Agent
+from eas_tf.envs import EASVectorEnv
+from eas_tf.evaluation import Evaluator
+from eas_tf.search.plan import Plan
+
+
+def make_envs(plan: Plan, networks: int, evaluator: Evaluator) -> EASVectorEnv:
+    """The environments of a search, one for each network of a batch."""
+    config, images = plan.config, plan.images
+    return EASVectorEnv(
+        networks,
+        space=config.space,
+        input_shape=images.input_shape,
+        classes=images.classes,
+        start=str(plan.start),
+        schedule=config.schedule,
+        max_parameters=config.max_params,
+        evaluator=evaluator,
+    )
 
 
 def play(envs: gym.vector.VectorEnv[Any, Any, np.ndarray], agent: Agent) -> tuple[np.ndarray, dict[str, float]]:

@@ -195,7 +195,7 @@ class Mixing(layers.Layer):
 
 
 class Forgetful(Rule):
-    def channels(self, node, incoming, coupling):  # noqa: ARG002
+    def channels(self, node, incoming, coupling):  # noqa: ARG002 - a rule's signature
         return incoming[0]
 
 

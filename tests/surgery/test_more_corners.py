@@ -189,7 +189,7 @@ def test_channels_pass_a_masking_whose_mask_is_used():
 
 
 class NoConfig(layers.Layer):
-    def __init__(self, array, **options):  # noqa: ARG002
+    def __init__(self, array, **options):  # noqa: ARG002 - it is not kept, which is the point
         super().__init__(**options)
 
     def call(self, x):

@@ -32,11 +32,11 @@ class PerChannel(Rule):
             return incoming[0]
         return super().channels(node, incoming, coupling) if why is None else self.stop(node, incoming, coupling, why)
 
-    def why_not(self, node: Node) -> EASError | None:  # noqa: ARG002 - for rules that look at it
+    def why_not(self, node: Node) -> EASError | None:
         """Why this layer, configured as it is, cannot bear replicas."""
         return None
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         """Repeat the weights of each channel."""
         if outgoing is None:
             return node
@@ -44,7 +44,7 @@ class PerChannel(Rule):
         weights = tuple(outgoing.select(w) if w.shape[-1:] == (old,) else w for w in node.weights)
         return widened(node, outgoing).changed(weights=weights)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         """If the layer keeps the sign, and its input is not negative."""
         return self._keeps_sign and all(incoming)
 
@@ -73,7 +73,7 @@ class _Input(PerChannel):
             return incoming[0]
         return coupling.fixed(channel_count(node), IllegalTransformation("its channels are tied to a model's input"))
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         return bool(incoming) and all(incoming)
 
 
@@ -82,7 +82,7 @@ class _Activation(PerChannel):
     def why_not(self, node: Node) -> EASError | None:
         return why_mixing(node)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         """A ReLU without a slope."""
         if node.layer == "ReLU":
             return not node.config["negative_slope"] and node.config["threshold"] >= 0

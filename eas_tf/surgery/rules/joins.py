@@ -24,7 +24,7 @@ class Join(Rule):
         coupling.tie(node.name, full, _unlike(node))
         return full[0]
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         """A join has nothing of its own."""
         return widened(node, outgoing)
 

@@ -52,7 +52,7 @@ class _Transposed(Maker):
     def __init__(self) -> None:
         super().__init__("filters", axis=-2)
 
-    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:  # noqa: ARG002
+    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
         return self.new_channels(node, coupling)
 
     def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
@@ -72,7 +72,7 @@ class _Separable(Maker):
     def __init__(self) -> None:
         super().__init__("filters", kernel=1)
 
-    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:  # noqa: ARG002
+    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
         return self.new_channels(node, coupling)
 
     def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
@@ -109,7 +109,7 @@ class _Depthwise(Rule):
         weights = (incoming[0].select(kernel, -2), *map(outgoing.select, bias))
         return widened(node, outgoing).changed(weights=weights)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         return is_rectified(node)
 
 
@@ -126,7 +126,7 @@ class _Embedding(Maker):
             coupling.fix(channels, why)
         return self.new_channels(node, coupling)
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         if outgoing is None:
             return node
         weights = tuple(map(outgoing.select, node.weights))

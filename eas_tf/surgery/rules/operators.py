@@ -58,7 +58,7 @@ class _AnyChannel(Rule):
             return coupling.fixed(channel_count(node), IllegalTransformation(f"{node.name!r} is a mask"))
         return super().channels(node, incoming, coupling)
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         return node
 
 

@@ -40,13 +40,13 @@ class Rule:
         )
         return self.stop(node, incoming, coupling, why)
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         """The layer with replicated channels. A map is None where the channels are what they were."""
         raise UnsupportedLayer(
             f"The rule of {node.name!r}, a {node.layer} layer, lets channels pass, but has no rewrite."
         )
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002 - for rules that look at them
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         """Whether the layer's output is never negative, given whether its inputs never are."""
         return False
 
@@ -83,7 +83,7 @@ class Maker(Rule):
         noisy = kernel + np.where(outgoing.is_replica.reshape(shape), noise, 0).astype(kernel.dtype)
         return with_weight(node, self.kernel, noisy)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         """After a ReLU."""
         return is_rectified(node)
 

@@ -25,13 +25,13 @@ class _Reshape(Rule):
             return self.stop(node, incoming, coupling, why)
         return Channels(np.tile(incoming[0].strands, after // before), incoming[0].run)
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         if outgoing is None or node.layer == "Flatten" or node.config["target_shape"][-1] == -1:
             return widened(node, outgoing)
         target = [*node.config["target_shape"][:-1], len(outgoing.source)]
         return widened(node, outgoing, target_shape=target)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         return all(incoming)
 
 
@@ -47,8 +47,8 @@ class _Permute(Rule):
             coupling.fix(channels, why)
         return coupling.fixed(channel_count(node), why)
 
-    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:  # noqa: ARG002
+    def rewrite(self, node: Node, incoming: Sequence[ChannelMap | None], outgoing: ChannelMap | None) -> Node:
         return widened(node, outgoing)
 
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:  # noqa: ARG002
+    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         return all(incoming)
