@@ -47,6 +47,7 @@ def start(settings: WorkerSettings) -> None:
         configure(settings.threads, settings.operations)
     images = ImageData.load(settings.images)
     _trainer = ChildTrainer(Trainer(images), images)
+    gc.freeze()  # else the collection after each child would look through all of TensorFlow, for 0.2 s
     _limit_memory(settings.memory)
 
 

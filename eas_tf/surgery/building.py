@@ -107,7 +107,7 @@ class _Builder:
             if _is_outgrown(initializer, node):
                 initializers[key] = keras.initializers.Zeros()
                 setattr(layer, key, initializers[key])
-        if node.weights and type(layer) in _DRAWING:
+        if node.weights and node.kind in _DRAWING:
             # Drawing random weights that are replaced at once would take a tenth of the time, or half for large layers.
             self._initializers[node.name] = initializers
             for key in initializers:

@@ -6,7 +6,7 @@ the images live on the device as bytes, and one call of one graph is one epoch.
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip
-from eas_tf.training.batch_norm import FusedBatchNormalization, SynchronizedBatchNormalization
+from eas_tf.training.kernels import FusedBatchNormalization, HalvedConv2D, SynchronizedBatchNormalization
 from eas_tf.training.recipe import Recipe
 
 #: Called after each epoch with its number from 1, and the mean training loss.
@@ -99,9 +99,8 @@ class Trainer:
     ) -> tuple[keras.Model, "_FlatWeights", Callable[[tf.Tensor], tf.Tensor]]:
         """The Keras model on the devices, its weights, and what trains it for one epoch, given seed and epoch `[2]`."""
         self.check_batch(recipe.batch)
-        norm = FusedBatchNormalization if self._replicas == 1 else SynchronizedBatchNormalization
         with self._strategy.scope():
-            model = _logits_model(graph, {"BatchNormalization": norm})
+            model = _logits_model(graph, self._substitutes())
             weights = _FlatWeights(model)
         steps = len(self._data.x_train) // recipe.batch
         step = self._step_function(weights, recipe, steps)
@@ -121,6 +120,17 @@ class Trainer:
         # One trace serves all epochs. Asking for it also keeps TensorFlow from warning of the next child's.
         trace = epoch.get_concrete_function(self._images, self._labels, tf.TensorSpec([2], tf.int32))
         return model, weights, lambda seed: trace(self._images, self._labels, seed)
+
+    def _substitutes(self) -> dict[str, type[keras.layers.Layer]]:
+        """What stands in for Keras's layers while a network is trained on these devices."""
+        if self._replicas > 1:
+            return {"BatchNormalization": SynchronizedBatchNormalization}
+        substitutes: dict[str, type[keras.layers.Layer]] = {"BatchNormalization": FusedBatchNormalization}
+        threads = tf.config.threading
+        one_core_waits = threads.get_intra_op_parallelism_threads() == 1 < threads.get_inter_op_parallelism_threads()
+        if one_core_waits and not tf.config.list_physical_devices("GPU"):
+            substitutes["Conv2D"] = HalvedConv2D
+        return substitutes
 
     def check_batch(self, batch: int) -> None:
         """Refuse a batch that the devices cannot share equally, or that exceeds the training images.
@@ -153,10 +163,10 @@ class Trainer:
                 logits = weights.call(batch)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, chosen), logits)
                 loss = tf.reduce_sum(losses) / recipe.batch
-            gradient = tape.gradient(loss, weights.values)
+            gradient = tape.gradient(loss, weights.trainable.value)
             progress = (tf.cast(seed[1] * steps + index, tf.float32)) / (recipe.epochs * steps)
             rate = recipe.learning_rate * 0.5 * (1 + tf.cos(math.pi * progress))
-            context.merge_call(_update, args=(weights.values, weights.momentum, gradient, rate, recipe))
+            context.merge_call(_update, args=(weights.trainable.value, weights.momentum, gradient, rate, recipe))
             return loss
 
         return step
@@ -179,36 +189,62 @@ def _logits_model(graph: LayerGraph, substitutes: dict[str, type] | None = None)
     return graph.until(logits).to_keras(substitutes)
 
 
-class _FlatWeights:
-    """All trainable weights of a model in one vector, so that one operation updates them and not four for each.
+class _Vector:
+    """Variables of a model in one vector, so that one operation reads or writes them all.
 
-    In a small network those operations take as long as a convolution.
+    In a small network an operation for each of them takes as long as a convolution.
     """
 
-    def __init__(self, model: keras.Model) -> None:
-        self._model, self._variables = model, model.trainable_variables
-        self.values = tf.Variable(tf.concat([tf.reshape(variable.value, [-1]) for variable in self._variables], 0))
-        self.momentum = tf.Variable(tf.zeros_like(self.values), trainable=False)
+    def __init__(self, variables: Sequence[keras.Variable], **options: Any) -> None:
+        self._variables = variables
+        self.value = tf.Variable(self.join([variable.value for variable in variables]), **options)
 
-    def _parts(self) -> list[tuple[Any, tf.Tensor]]:
-        """Each of the model's variables with its part of the vector."""
-        parts = tf.split(self.values, [math.prod(variable.shape) for variable in self._variables])
-        return [(v, tf.reshape(part, v.shape)) for v, part in zip(self._variables, parts, strict=True)]
+    def join(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
+        """A vector of the variables' values."""
+        return tf.concat([tf.reshape(value, [-1]) for value in values] or [tf.zeros([0])], 0)
+
+    def parts(self) -> list[tuple[keras.Variable, tf.Tensor]]:
+        """Each variable with its part of the vector."""
+        if not self._variables:
+            return []
+        parts = tf.split(self.value, [math.prod(variable.shape) for variable in self._variables])
+        return [
+            (variable, part if variable.shape.rank == 1 else tf.reshape(part, variable.shape))
+            for variable, part in zip(self._variables, parts, strict=True)
+        ]
+
+    def move(self, scope: keras.StatelessScope) -> None:
+        """Take over what the variables became in a scope."""
+        self.value.assign(self.join([scope.get_current_value(variable) for variable in self._variables]))
+
+    def give_back(self) -> None:
+        """Write the vector into the variables."""
+        for variable, part in self.parts():
+            variable.assign(part)
+
+
+class _FlatWeights:
+    """A model's weights, its moving statistics and the momentum of its weights, a vector each."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self.trainable = _Vector(model.trainable_variables)
+        # Synchronised batch norm has the same statistics on all devices.
+        first = tf.VariableAggregation.ONLY_FIRST_REPLICA
+        self._statistics = _Vector(model.non_trainable_variables, trainable=False, aggregation=first)
+        self.momentum = tf.Variable(tf.zeros_like(self.trainable.value), trainable=False)
 
     def call(self, batch: tf.Tensor) -> tf.Tensor:
         """The logits in training mode, in which batch norm moves its statistics."""
-        with keras.StatelessScope(state_mapping=self._parts()) as scope:
+        with keras.StatelessScope(state_mapping=self.trainable.parts() + self._statistics.parts()) as scope:
             logits = self._model(batch, training=True)
-        for variable in self._model.non_trainable_variables:
-            moved = scope.get_current_value(variable)
-            if moved is not None:
-                variable.assign(moved)
+        self._statistics.move(scope)
         return logits
 
     def give_back(self) -> None:
-        """Write the vector into the model's variables."""
-        for variable, part in self._parts():
-            variable.assign(part)
+        """Write all but the momentum into the model's variables."""
+        self.trainable.give_back()
+        self._statistics.give_back()
 
 
 def _update(
