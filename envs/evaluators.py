@@ -88,7 +88,9 @@ class EvaluatorConfig(EngineConfig):
         family = Family(parent=parent, digest=digest, architecture=start, data=images.fingerprint, recipe=recipe)
         engine = make_engine(self, trainer, images, cache)
         results = ResultCache(cache / "results.sqlite")
-        return TrainEvaluator(family, engine, validation_images=len(images.x_val), cache=results)
+        return TrainEvaluator(
+            family, engine, validation_images=len(images.x_val), stopping=self.stopping, cache=results
+        )
 
 
 class EvaluatorSource:

@@ -17,7 +17,9 @@ CREATE TABLE IF NOT EXISTS result (
     request TEXT NOT NULL,     -- JSON: all that the result depends on
     accuracy REAL NOT NULL,    -- fraction of the validation images
     loss REAL,                 -- mean cross-entropy on them, nats
-    seconds REAL NOT NULL      -- that it took
+    seconds REAL NOT NULL,     -- that it took
+    curve TEXT NOT NULL,       -- JSON: the accuracy after each epoch, if somebody looked
+    stopped INTEGER NOT NULL   -- 1 if it ended early
 )
 """
 
@@ -43,16 +45,23 @@ class ResultCache:
 
     def get(self, family: Family, request: Request) -> Result | None:
         """The result of an equal request, if there is one."""
-        query = "SELECT accuracy, loss, seconds FROM result WHERE key = ?"
+        query = "SELECT accuracy, loss, seconds, curve, stopped FROM result WHERE key = ?"
         row = self._database.execute(query, [_key(_describe(family, request))]).fetchone()
-        return Result(accuracy=row[0], loss=row[1], seconds=row[2]) if row else None
+        if not row:
+            return None
+        accuracy, loss, seconds, curve, stopped = row
+        return Result(
+            accuracy=accuracy, loss=loss, seconds=seconds, curve=tuple(json.loads(curve)), stopped=bool(stopped)
+        )
 
     def put(self, family: Family, request: Request, result: Result) -> None:
         """Keep a result."""
         text = _describe(family, request)
-        row = _key(text), text, result.accuracy, result.loss, result.seconds
+        values = result.accuracy, result.loss, result.seconds, json.dumps(result.curve), result.stopped
         with self._database:
-            self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", row)
+            self._database.execute(
+                "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)", (_key(text), text, *values)
+            )
 
     def close(self) -> None:
         """Close the file."""
@@ -64,7 +73,7 @@ def _open(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA journal_mode=WAL")
     with database:
         database.execute(_SCHEMA)
-    database.execute("SELECT key, request, accuracy, loss, seconds FROM result LIMIT 1")
+    database.execute("SELECT key, request, accuracy, loss, seconds, curve, stopped FROM result LIMIT 1")
     return database
 
 
@@ -74,6 +83,7 @@ def _describe(family: Family, request: Request) -> str:
         "transformations": [str(transformation) for transformation in request.transformations],
         "seed": request.seed,
         "recipe": asdict(request.recipe or family.recipe),
+        "floors": request.floors,
         "symmetry_breaking": family.symmetry_breaking,
         "data": family.data,
         "versions": {package: version(package) for package in ("eas_tf", "tensorflow", "keras", "numpy")},

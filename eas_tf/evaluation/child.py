@@ -11,6 +11,7 @@ from eas_tf.architecture import PlainCNN
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.evaluation.protocol import Request, Result
+from eas_tf.evaluation.stopping import keeps_up
 from eas_tf.surgery import LayerGraph, load_network, measure_moments, transform
 from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.training.recipe import Recipe
@@ -94,8 +95,14 @@ class ChildTrainer:
         except (TrainingDiverged, tf.errors.ResourceExhaustedError, MemoryError) as error:
             reason = f"{type(error).__name__}: {(str(error).splitlines() or ['out of memory'])[0]}"
             return failed(reason, time.perf_counter() - start)
-        seconds = time.perf_counter() - start
-        return Child(result=Result(accuracy=trained.accuracy, loss=trained.loss, seconds=seconds), graph=trained.graph)
+        result = Result(
+            accuracy=trained.accuracy,
+            loss=trained.loss,
+            seconds=time.perf_counter() - start,
+            curve=trained.curve,
+            stopped=trained.stopped,
+        )
+        return Child(result=result, graph=trained.graph)
 
     def _measured(self, family: Family, parent: LayerGraph | None) -> LayerGraph:
         if family.digest not in self._parents:
@@ -113,4 +120,8 @@ class ChildTrainer:
             symmetry_breaking=family.symmetry_breaking,
         )
         seed = int(training.generate_state(1)[0] >> 1)
-        return self._trainer.train(child, request.recipe or family.recipe, seed=seed, on_epoch=on_epoch)
+        floors = request.floors
+        goes_on = None if floors is None else lambda curve: keeps_up(curve, floors)
+        return self._trainer.train(
+            child, request.recipe or family.recipe, seed=seed, on_epoch=on_epoch, goes_on=goes_on
+        )

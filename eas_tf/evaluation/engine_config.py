@@ -7,11 +7,12 @@ from typing import Literal, TypeAlias, get_args
 from eas_tf.errors import InvalidConfiguration
 
 EngineName: TypeAlias = Literal["pool", "inline", "ray"]
+StoppingName: TypeAlias = Literal["off", "watch", "median"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Where children are trained, and by how many at once."""
+    """Where children are trained, how many at once, and when one is given up."""
 
     engine: EngineName = "pool"
     """pool: worker processes on this machine. inline: this process. ray: the machines of a Ray cluster."""
@@ -21,12 +22,18 @@ class EngineConfig:
     """Workers that share a GPU, where there are GPUs."""
     child_seconds: float | None = None
     """A child that takes longer is given up."""
+    stopping: StoppingName = "off"
+    """median: a child ends early that is worse than the median of earlier ones after as many epochs. watch: all are
+    trained to their end, and their accuracy after each epoch is recorded. Both cost a validation after each epoch."""
     ray_address: str = "auto"
     """Where the Ray cluster is, for --engine ray: auto for the one of this machine, local for a new one."""
 
     def __post_init__(self) -> None:
         if self.engine not in get_args(EngineName):
             raise InvalidConfiguration(f"The engines are {', '.join(get_args(EngineName))}. Received: {self.engine!r}")
+        if self.stopping not in get_args(StoppingName):
+            rules = ", ".join(get_args(StoppingName))
+            raise InvalidConfiguration(f"stopping is one of {rules}. Received: {self.stopping!r}")
         if self.workers != "auto" and self.workers < 1:
             raise InvalidConfiguration(f'workers is "auto" or at least 1. Received: {self.workers!r}')
         if self.workers_per_gpu < 1:

@@ -22,6 +22,8 @@ class Request:
     """Decides replicas, shares, noise, and the order of the training images."""
     recipe: Recipe | None = None
     """How it is trained, if not as its siblings are."""
+    floors: tuple[float, ...] | None = None
+    """It ends early if its accuracy falls short of these, one for each epoch; None if nobody looks before the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,10 @@ class Result:
     """Mean cross-entropy on the validation images, in nats; None where nothing was trained."""
     seconds: float
     failure: str | None = None
+    curve: tuple[float, ...] = ()
+    """The accuracy after each epoch, where somebody looked."""
+    stopped: bool = False
+    """Whether it ended early because it fell short of its floors."""
     reused: bool = False
     """Whether it was not trained for this request: an equal child was, in this run or in one before."""
 

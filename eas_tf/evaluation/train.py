@@ -8,7 +8,9 @@ from eas_tf.architecture import Transformation
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child, Family
 from eas_tf.evaluation.engine import Engine
+from eas_tf.evaluation.engine_config import StoppingName
 from eas_tf.evaluation.protocol import Request, Result
+from eas_tf.evaluation.stopping import median_floors
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.recipe import Recipe
 
@@ -30,6 +32,7 @@ class TrainEvaluator:
         family: What the children have in common.
         engine: Trains them.
         validation_images: How many images the engine validates on.
+        stopping: Whether children end early that are worse than those of earlier calls of `evaluate`.
         cache: Results of earlier runs, which are not trained again.
         on_result: Told of each child as soon as it is finished.
     """
@@ -40,16 +43,19 @@ class TrainEvaluator:
         engine: Engine,
         *,
         validation_images: int,
+        stopping: StoppingName = "off",
         cache: ResultCache | None = None,
         on_result: OnResult | None = None,
     ) -> None:
         self._family, self._engine, self._cache, self._on_result = family, engine, cache, on_result
+        self._stopping = stopping
         self.parent, self.validation_images = family.digest, validation_images
         self._known: dict[_Key, Result] = {}
         self._asked = 0
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
         """The results, in the order asked, each as soon as it is known."""
+        requests = [replace(request, floors=self._floors(request)) for request in requests]
         before, ready = self._asked, 0
         self._asked += len(requests)
         results: dict[int, Result] = {}
@@ -66,6 +72,14 @@ class TrainEvaluator:
         self._engine.close()
         if self._cache:
             self._cache.close()
+
+    def _floors(self, request: Request) -> tuple[float, ...] | None:
+        """What is asked of a child: by all earlier ones with its recipe, so that no order of finishing decides."""
+        if self._stopping == "off":
+            return None
+        siblings = (result for (_, recipe), result in self._known.items() if recipe == request.recipe)
+        curves = [result.curve for result in siblings if not result.stopped and not result.failure]
+        return median_floors(curves) if self._stopping == "median" else ()
 
     def _network(self, request: Request, child: Child) -> GiveNetwork:
         if not child.result.reused:
@@ -91,7 +105,9 @@ class TrainEvaluator:
         if _key(request) in self._known:
             return self._known[_key(request)]
         result = self._cache.get(self._family, request) if self._cache else None
-        return _reused(result) if result else None
+        if result:
+            self._known[_key(request)] = _reused(result)
+        return self._known.get(_key(request))
 
     def _keep(self, request: Request, result: Result) -> None:
         self._known[_key(request)] = _reused(result)

@@ -1,5 +1,6 @@
 """A whole search: the start network, batches of episodes, the record, the end."""
 
+import json
 from contextlib import ExitStack, closing
 
 import keras
@@ -51,6 +52,8 @@ class _Record:
             seconds=result.seconds,
             failure=result.failure or "",
             reused=result.reused,
+            curve=json.dumps(result.curve),
+            stopped=result.stopped,
         )
         self.networks.append(network)
         if ranked(self.networks)[:1] == [network] and (graph := trained()):
@@ -125,7 +128,12 @@ def _run(
         symmetry_breaking=plan.config.symmetry_breaking,
     )
     evaluator = TrainEvaluator(
-        family, engine, validation_images=len(plan.images.x_val), cache=cache, on_result=record.child
+        family,
+        engine,
+        validation_images=len(plan.images.x_val),
+        stopping=plan.config.stopping,
+        cache=cache,
+        on_result=record.child,
     )
     _play_batches(plan, evaluator, env_seed, np.random.default_rng(seeds[2]), progress)
 

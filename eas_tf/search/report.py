@@ -1,5 +1,6 @@
 """What a person sees of a search: a line a network, a leaderboard, a picture."""
 
+import json
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -24,6 +25,8 @@ def line(network: Network, start: Network) -> str:
     if network.failure:
         return f"#{network.id:<4} failed: {network.failure}  {network.seconds:.1f} s  {network.architecture}"
     took = "   reused" if network.reused else f"{network.seconds:7.1f} s"
+    if network.stopped:
+        took += f", stopped after epoch {len(json.loads(network.curve))}"
     gain = "   start" if network.id == 0 else f"{100 * (network.accuracy - start.accuracy):+8.2f}"
     return (
         f"#{network.id:<4} {100 * network.accuracy:6.2f} % {gain}  {network.parameters:>11,} parameters "

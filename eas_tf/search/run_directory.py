@@ -23,7 +23,9 @@ CREATE TABLE network (
     loss REAL,                        -- mean cross-entropy on them, nats
     seconds REAL NOT NULL,
     failure TEXT NOT NULL,            -- empty if there was none
-    reused INTEGER NOT NULL           -- 1 if it was not trained for this row, because an equal child was
+    reused INTEGER NOT NULL,          -- 1 if it was not trained for this row, because an equal child was
+    curve TEXT NOT NULL,              -- JSON: the accuracy after each epoch, if somebody looked
+    stopped INTEGER NOT NULL          -- 1 if it ended early, because it was worse than its siblings had been
 )
 """
 
@@ -44,6 +46,8 @@ class Network:
     seconds: float
     failure: str
     reused: bool = False
+    curve: str = "[]"
+    stopped: bool = False
 
 
 _COLUMNS = tuple(field.name for field in fields(Network))

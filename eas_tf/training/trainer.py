@@ -24,6 +24,9 @@ from eas_tf.training.recipe import Recipe
 #: Called after each epoch with its number from 1, and the mean training loss.
 OnEpoch = Callable[[int, float], None]
 
+#: Decides after each epoch, from the validation accuracy after each so far, whether a training goes on.
+GoesOn = Callable[[Sequence[float]], bool]
+
 #: Images in one step of a validation pass.
 VALIDATION_BATCH = 512
 
@@ -38,6 +41,10 @@ class Trained:
     loss: float
     """Mean cross-entropy on the validation images, in nats."""
     seconds: float
+    curve: tuple[float, ...] = ()
+    """The accuracy after each epoch, where somebody decided whether it goes on."""
+    stopped: bool = False
+    """Whether it did not go on."""
 
 
 class Trainer:
@@ -64,7 +71,15 @@ class Trainer:
     def _replicas(self) -> int:
         return self._strategy.num_replicas_in_sync
 
-    def train(self, graph: LayerGraph, recipe: Recipe, *, seed: int, on_epoch: OnEpoch | None = None) -> Trained:
+    def train(
+        self,
+        graph: LayerGraph,
+        recipe: Recipe,
+        *,
+        seed: int,
+        on_epoch: OnEpoch | None = None,
+        goes_on: GoesOn | None = None,
+    ) -> Trained:
         """Train a network, and validate it after the last epoch.
 
         Args:
@@ -72,6 +87,7 @@ class Trainer:
             recipe: How to train it.
             seed: Decides the order of the images, the crops and the flips.
             on_epoch: Told of each epoch's loss.
+            goes_on: Asked after each epoch but the last; the network is validated for it each time.
 
         Raises:
             TrainingDiverged: If the loss of an epoch is not finite.
@@ -79,16 +95,28 @@ class Trainer:
         """
         start = time.perf_counter()
         model, weights, epoch = self._prepare(graph, recipe)
+        curve: list[float] = []
         for number in range(recipe.epochs):
             loss = float(epoch(tf.constant([seed, number], tf.int32)))
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"The loss was {loss} in epoch {number + 1} of {recipe.epochs}.")
             if on_epoch:
                 on_epoch(number + 1, loss)
-        weights.give_back()
-        accuracy, loss = self._validate(model)
-        trained = graph.with_weights_of(model)
-        return Trained(graph=trained, accuracy=accuracy, loss=loss, seconds=time.perf_counter() - start)
+            last = number + 1 == recipe.epochs
+            if goes_on or last:
+                weights.give_back()
+                accuracy, loss = self._validate(model)
+                curve.append(accuracy)
+            if goes_on and not last and not goes_on(curve):
+                break
+        return Trained(
+            graph=graph.with_weights_of(model),
+            accuracy=accuracy,
+            loss=loss,
+            seconds=time.perf_counter() - start,
+            curve=tuple(curve) if goes_on else (),
+            stopped=not last,
+        )
 
     def evaluate(self, graph: LayerGraph) -> tuple[float, float]:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""
