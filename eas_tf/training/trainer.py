@@ -18,7 +18,12 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip
-from eas_tf.training.kernels import FusedBatchNormalization, HalvedConv2D, SynchronizedBatchNormalization
+from eas_tf.training.kernels import (
+    FusedBatchNormalization,
+    HalvedConv2D,
+    PixelNormalization,
+    SynchronizedBatchNormalization,
+)
 from eas_tf.training.recipe import Recipe
 
 #: Called after each epoch with its number from 1, and the mean training loss.
@@ -151,9 +156,12 @@ class Trainer:
 
     def _substitutes(self) -> dict[str, type[keras.layers.Layer]]:
         """What stands in for Keras's layers while a network is trained on these devices."""
+        substitutes: dict[str, type[keras.layers.Layer]] = {
+            "Normalization": PixelNormalization,
+            "BatchNormalization": FusedBatchNormalization if self._replicas == 1 else SynchronizedBatchNormalization,
+        }
         if self._replicas > 1:
-            return {"BatchNormalization": SynchronizedBatchNormalization}
-        substitutes: dict[str, type[keras.layers.Layer]] = {"BatchNormalization": FusedBatchNormalization}
+            return substitutes
         threads = tf.config.threading
         one_core_waits = threads.get_intra_op_parallelism_threads() == 1 < threads.get_inter_op_parallelism_threads()
         if one_core_waits and not tf.config.list_physical_devices("GPU"):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from eas_tf.training.kernels import FusedBatchNormalization, HalvedConv2D
+from eas_tf.training.kernels import FusedBatchNormalization, HalvedConv2D, PixelNormalization
 
 
 def pair(shape):
@@ -76,3 +76,17 @@ def test_a_halved_convolution_is_two_operations():
     layer = HalvedConv2D(4, 3, padding="same")
     trace = tf.function(layer, autograph=False).get_concrete_function(tf.TensorSpec([8, 5, 5, 2]))
     assert [operation.type for operation in trace.graph.get_operations()].count("Conv2D") == 2
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 3), (None, None, 3)])
+def test_pixel_normalization_is_keras_own_to_the_last_bit(shape):
+    options = {"mean": [120.5, 100.0, 90.1], "variance": [60.0**2, 59.3**2, 0.0]}
+    inputs = tf.random.stateless_uniform([7, 5, 4, 3], [0, 1], 0, 255)
+    results = []
+    for kind in (keras.layers.Normalization, PixelNormalization):
+        layer = kind(**options)
+        layer.build((None, *shape))
+        layer.finalize_state()
+        results.append(layer(inputs).numpy())
+    assert np.array_equal(*results)
+    assert layer.mean.shape == ((1, 5, 4, 3) if shape[0] else (1, 1, 1, 3))
