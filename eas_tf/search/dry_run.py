@@ -53,6 +53,8 @@ class Estimate:
     """Until the first training: imports and data."""
     start: float
     """The start network."""
+    workers: float
+    """Until the workers, which start up meanwhile, can train."""
     classes: tuple[Cost, ...]
     networks: int
     at_once: int
@@ -64,7 +66,7 @@ class Estimate:
     def total(self) -> float:
         """All of it."""
         children = self.networks * mean(cost.seconds for cost in self.classes) / self.at_once
-        return self.startup + self.start + children + self.agent
+        return self.startup + max(self.start, self.workers) + children + self.agent
 
 
 def estimate(plan: Plan) -> Estimate:
@@ -80,11 +82,10 @@ def estimate(plan: Plan) -> Estimate:
     with tempfile.TemporaryDirectory(prefix="eas_tf-") as folder:
         engine = make_engine(plan.config, trainer, few, Path(folder))
         try:
+            before = time.perf_counter()
             engine.start()
             recipes = [replace(plan.start_recipe, epochs=epochs) for epochs in (1, 3)]
-            trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in [recipes[0], *recipes]]
-            start = _whole(plan, [each.seconds for each in trained[1:]], plan.start_recipe.epochs)
-            parent = trained[0].graph
+            parent = train_start(trainer, few, plan.start, recipes[0], seed=0).graph
             save_network(parent, Path(folder) / "start.keras")
             family = Family(
                 parent=Path(folder) / "start.keras",
@@ -94,11 +95,18 @@ def estimate(plan: Plan) -> Estimate:
                 recipe=replace(plan.recipe, epochs=1),
                 symmetry_breaking=plan.config.symmetry_breaking,
             )
+            itself = Request(parent=parent.digest, transformations=(), architecture=plan.start, seed=0)
+            # A process's first child takes longer, and so does the first training above.
+            first = [child.result.seconds for _, child in engine.run(family, [itself] * engine.at_once)]
+            workers = time.perf_counter() - before - max(first)
+            trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in recipes]
+            start = _whole(plan, [each.seconds for each in trained], plan.start_recipe.epochs)
             requests, agent = _sample(plan, parent.digest)
             costs = _costs(plan, engine, family, requests)
             return Estimate(
                 startup=startup,
                 start=start,
+                workers=workers,
                 classes=costs,
                 networks=plan.config.networks,
                 at_once=engine.at_once,
@@ -113,7 +121,6 @@ def _costs(plan: Plan, engine: Engine, family: Family, requests: Sequence[Reques
     by_size = sorted((request.architecture.multiply_adds, number) for number, request in enumerate(requests))
     typical = [requests[by_size[len(by_size) * (2 * place + 1) // (2 * CLASSES)][1]] for place in range(CLASSES)]
     longer = [replace(request, recipe=replace(plan.recipe, epochs=3)) for request in typical]
-    list(engine.run(family, typical[:1] * engine.at_once))  # A process's first child takes longer.
     children = dict(engine.run(family, [*typical, *longer]))
     return tuple(
         Cost(
@@ -183,9 +190,11 @@ def lines(found: Estimate) -> Iterator[str]:
     for cost in found.classes:
         yield f"{cost.multiply_adds:15,} {cost.parameters:12,} {cost.seconds:17.1f}   {cost.architecture}"
     children = f"{found.networks} children of {mean(cost.seconds for cost in found.classes):.1f} s"
+    waiting = max(0.0, found.workers - found.start)
     yield (
         f"about {_clock(found.total)} in all: {_clock(found.startup)} to start up, {_clock(found.start)} for the start "
-        f"network, {children}, {found.at_once} at once, {_clock(found.agent)} for the agent"
+        f"network, {_clock(waiting)} until the workers are there, {children}, {found.at_once} at once, "
+        f"{_clock(found.agent)} for the agent"
     )
 
 

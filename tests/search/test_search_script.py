@@ -226,12 +226,15 @@ def test_a_dry_run_says_what_a_search_will_cost_and_writes_nothing(tmp_path):
 
 def test_an_estimate_adds_up():
     cost = Cost(architecture="SM(10)", parameters=1, multiply_adds=1, seconds=2.0)
-    found = Estimate(startup=5, start=7, classes=(cost, replace(cost, seconds=4.0)), networks=40, at_once=2, agent=3)
+    found = Estimate(
+        startup=5, start=7, workers=4, classes=(cost, replace(cost, seconds=4.0)), networks=40, at_once=2, agent=3
+    )
     assert found.total == 5 + 7 + 40 * 3 / 2 + 3
     assert list(lines(found))[-1] == (
-        "about 75 s in all: 5 s to start up, 7 s for the start network, 40 children of 3.0 s, 2 at once, "
-        "3 s for the agent"
+        "about 75 s in all: 5 s to start up, 7 s for the start network, 0 s until the workers are there, "
+        "40 children of 3.0 s, 2 at once, 3 s for the agent"
     )
+    assert replace(found, workers=9).total == found.total + 2
     assert list(lines(replace(found, networks=6_000)))[-1].startswith("about 2.5 h in all")
 
 
