@@ -1,10 +1,12 @@
 """What runs in a worker process. Importing this loads no TensorFlow: a worker first says which device it has."""
 
 import gc
+import multiprocessing
 import os
+import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 
@@ -38,6 +40,7 @@ _trainer: "ChildTrainer"
 def start(settings: WorkerSettings) -> None:
     """Begin a worker process: its share of the machine, TensorFlow, the images."""
     global _trainer
+    threading.Thread(target=_end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     if settings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
     with silent_import():
@@ -68,6 +71,12 @@ def train(family: "Family", request: Request) -> "tuple[Child, int]":
     child = _trainer.train(family, request)
     gc.collect()
     return child, psutil.Process().memory_info().rss
+
+
+def _end_with(parent: Any) -> None:
+    """End this process when the one that started it has ended, however that was, and not only after the child."""
+    parent.join()
+    os._exit(1)
 
 
 def _limit_memory(size: int) -> None:

@@ -257,6 +257,23 @@ if __name__ == "__main__":
     assert not alive
 
 
+@pytest.mark.slow
+def test_busy_workers_end_with_it_too(tmp_path):
+    """At once, and not after a child that would have taken days."""
+    script = str(Path(HERE).parents[1] / "scripts" / "search.py")
+    options = ["--epochs", "10000000", "--start-epochs", "1", "--workers", "2", "--output", str(tmp_path / "out")]
+    with subprocess.Popen([sys.executable, script, *options], stdout=subprocess.PIPE, text=True) as search:
+        assert any("start" in line and "parameters" in line for line in search.stdout)
+        workers = psutil.Process(search.pid).children(recursive=True)
+        assert len(workers) >= 2
+        time.sleep(10)  # until they are training
+        search.kill()
+    _, alive = psutil.wait_procs(workers, timeout=5)
+    for process in alive:
+        process.kill()
+    assert not alive
+
+
 def images_of(size, shape=(32, 32, 3)):
     array = SimpleNamespace(nbytes=size)
     return SimpleNamespace(x_train=array, x_val=array, input_shape=shape)
