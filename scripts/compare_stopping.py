@@ -10,6 +10,7 @@ import sqlite3
 import statistics
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -49,16 +50,20 @@ def curves_by_batch(run: Path) -> list[list[list[float]]]:
         InvalidConfiguration: If the directory holds no search with curves.
     """
     try:
-        database = sqlite3.connect(f"file:{run / 'run.sqlite'}?mode=ro", uri=True)
-        rows = database.execute(
-            "SELECT batch, curve FROM network WHERE id > 0 AND failure = '' AND NOT reused AND NOT stopped ORDER BY id"
-        ).fetchall()
-        database.close()
+        address = f"{(run / 'run.sqlite').resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            rows = database.execute(
+                "SELECT batch, transformations, curve FROM network WHERE id > 0 AND failure = '' AND NOT stopped "
+                "ORDER BY id"
+            ).fetchall()
     except sqlite3.Error as error:
         raise InvalidConfiguration(f"{run} is not the directory of a search: {error}") from error
     batches: dict[int, list[list[float]]] = {}
-    for batch, curve in rows:
-        batches.setdefault(batch, []).append(json.loads(curve))
+    seen = set()
+    for batch, transformations, curve in rows:
+        if transformations not in seen:
+            seen.add(transformations)
+            batches.setdefault(batch, []).append(json.loads(curve))
     curves = [curve for batch in batches.values() for curve in batch]
     if not curves or not all(curves):
         raise InvalidConfiguration(f"{run} has no curves: record them with `scripts/search.py --stopping watch`")

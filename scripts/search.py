@@ -1,5 +1,6 @@
 """Search for a better network: `python scripts/search.py --help`."""
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -12,7 +13,8 @@ from eas_tf.training.silence import silent_import
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a search; 0 if it ended, 2 for bad input, 130 after Ctrl-C."""
+    """Run a search; 0 if it ended, 2 for bad input, 130 after Ctrl-C or SIGTERM."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = tyro.cli(SearchConfig, args=argv, prog="search.py")
         # What follows takes seconds to import, which --help and wrong options need not wait for.

@@ -70,10 +70,14 @@ class ResultCache:
 
 def _open(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=60)
-    database.execute("PRAGMA journal_mode=WAL")
-    with database:
-        database.execute(_SCHEMA)
-    database.execute("SELECT key, request, accuracy, loss, seconds, curve, stopped FROM result LIMIT 1")
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        with database:
+            database.execute(_SCHEMA)
+        database.execute("SELECT key, request, accuracy, loss, seconds, curve, stopped FROM result LIMIT 1")
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -113,14 +114,16 @@ class PoolEngine:
         gpus = [str(number) for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
         self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds
         self.at_once = self._workers.count
-        self._images, self._folder = images, folder / f"workers-{os.getpid()}"
+        self._images, self._folder = images, folder
+        self._own_folder: Path | None = None
         self._processes: list[_Worker] = []
 
     def start(self) -> None:
         """Start the workers."""
         if not self._processes:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / "images.npz"
+            self._own_folder = Path(tempfile.mkdtemp(prefix="workers-", dir=self._folder))
+            path = self._own_folder / "images.npz"
             self._images.save(path)
             workers = self._workers
             settings = worker.WorkerSettings(
@@ -175,7 +178,9 @@ class PoolEngine:
         for process in self._processes:
             process.stop()
         self._processes = []
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._own_folder:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
+            self._own_folder = None
 
 
 class _Worker:

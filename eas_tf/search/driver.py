@@ -80,7 +80,6 @@ def search(plan: Plan, progress: Progress) -> None:
     trainer = Trainer(plan.images, make_strategy(config.strategy))
     trainer.check_batch(config.batch)
     with ExitStack() as ends:
-        cache = ends.enter_context(closing(ResultCache(config.cache))) if config.cache else None
         engine = make_engine(
             config,
             trainer,
@@ -89,6 +88,7 @@ def search(plan: Plan, progress: Progress) -> None:
             on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss),
         )
         ends.enter_context(closing(engine))
+        cache = ends.enter_context(closing(ResultCache(config.cache))) if config.cache else None
         run = ends.enter_context(RunDirectory(config.output))
         ends.enter_context(progress)
         run.write_config(config.as_json())

@@ -207,7 +207,8 @@ def test_a_run_within_a_run(engine, family, asked, undisturbed):
 def test_workers_that_cannot_start_are_an_error(family, asked, tmp_path, capfd):
     engine = PoolEngine(EngineConfig(workers=1), DIGITS, tmp_path)
     engine.start()
-    (tmp_path / f"workers-{os.getpid()}" / "images.npz").unlink()
+    (images,) = tmp_path.glob("workers-*/images.npz")
+    images.unlink()
     with pytest.raises(WorkersFailed, match="ended 3 times before it had trained anything"):
         run(engine, family, asked[:1])
     engine.close()
@@ -258,8 +259,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.slow
-def test_busy_workers_end_with_it_too(tmp_path):
-    """At once, and not after a child that would have taken days."""
+@pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
+def test_busy_workers_end_with_it_too(tmp_path, ending):
+    """At once, and not after a child that would have taken days; what is asked to end also tidies up."""
     script = str(Path(HERE).parents[1] / "scripts" / "search.py")
     options = ["--epochs", "10000000", "--start-epochs", "1", "--workers", "2", "--output", str(tmp_path / "out")]
     with subprocess.Popen([sys.executable, script, *options], stdout=subprocess.PIPE, text=True) as search:
@@ -267,11 +269,15 @@ def test_busy_workers_end_with_it_too(tmp_path):
         workers = psutil.Process(search.pid).children(recursive=True)
         assert len(workers) >= 2
         time.sleep(10)  # until they are training
-        search.kill()
+        search.send_signal(ending)
     _, alive = psutil.wait_procs(workers, timeout=5)
     for process in alive:
         process.kill()
     assert not alive
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    assert ("progress.png" in left, any("workers" in name for name in left)) == (
+        (True, False) if ending == signal.SIGTERM else (False, True)
+    )
 
 
 def images_of(size, shape=(32, 32, 3)):

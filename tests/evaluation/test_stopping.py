@@ -112,9 +112,9 @@ def record(folder, curves):
     with RunDirectory(folder) as run:
         for number, curve in enumerate(curves):
             row = Network(
-                id=number, batch=(number + 4) // 5, parent="", transformations="", seed=0, architecture="SM(10)",
-                parameters=1, accuracy=curve[-1] if curve else 0.5, loss=None, seconds=1.0, failure="",
-                curve=str(list(curve)),
+                id=number, batch=(number + 4) // 5, parent="", transformations=f"wider(0,{number})", seed=0,
+                architecture="SM(10)", parameters=1, accuracy=curve[-1] if curve else 0.5, loss=None, seconds=1.0,
+                failure="", curve=str(list(curve)),
             )  # fmt: skip
             run.record(row)
     return str(folder)
@@ -124,7 +124,9 @@ def test_a_recorded_search_is_replayed(tmp_path, capsys):
     """The sixth child misses the first floor and would have been the best, the seventh misses the second floor."""
     good, late, poor, fine = (0.5, 0.6, 0.7), (0.4, 0.8, 0.9), (0.5, 0.5, 0.6), (0.5, 0.7, 0.8)
     curves = [(), *[good] * 5, late, poor, fine]
-    assert compare_stopping.main([record(tmp_path / "run", curves)]) == 0
+    folder = tmp_path / "a#b%41?"
+    assert compare_stopping.main([record(folder, curves)]) == 0
+    assert list(tmp_path.iterdir()) == [folder]
     line, total = capsys.readouterr().out.splitlines()
     assert "2 of 8 children end early, 12 % of the epochs are saved; best 90.00 % without the rule, 80.00 %" in line
     assert "in 1 of 1 searches the best accuracy changes, by 10.00 points" in total

@@ -172,7 +172,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--output", "full/thesis.tex/out"], "cannot be made"),
         (["--output", "/proc/nothing/here"], "cannot be made"),
         (["--workers", "0"], 'workers is "auto" or at least 1'),
-        (["--workers", "100000"], "100000 workers need about"),
+        (["--workers", "100000", "--cache", "cache.sqlite"], "100000 workers need about"),
         (["--child-seconds", "0"], "child_seconds must be positive"),
         (["--engine", "ray", "--ray-address", "127.0.0.1:6399"], "Ray"),
         (["--strategy", "mirrored"], "add --engine inline"),
