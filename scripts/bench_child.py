@@ -234,8 +234,11 @@ def bare_convolutions(case: Case, threads: int, cores: int) -> float:
     return total * (len(images.x_train) // batch)
 
 
-def _seconds_of_convolution(x: Any, kernel: Any, times: int = 20) -> float:
+def _seconds_of_convolution(x: Any, kernel: Any) -> float:
     import tensorflow as tf
+
+    multiply_adds = prod(x.shape[:3]) * prod(kernel.shape)
+    times = max(2, min(20, 1_000_000_000 // multiply_adds))
 
     @tf.function(autograph=False)
     def loop(x: Any, kernel: Any) -> Any:
