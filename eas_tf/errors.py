@@ -4,6 +4,9 @@ A message says what is wrong, what was expected, what was received, and what to 
 line and end with exit code 2.
 """
 
+import sys
+from collections.abc import Callable
+
 
 class EASError(Exception):
     """Anything that a user can mend: a wrong value, a missing file, an operation that cannot be done."""
@@ -35,3 +38,12 @@ class TrainingDiverged(EASError):
 
 class WorkersFailed(EASError):
     """Worker processes or machines that do not answer, or that do not stay alive."""
+
+
+def exit_code(main: Callable[[], int]) -> int:
+    """What a script ends with: what `main` returns, or 2 after bad input, which is one line on the standard error."""
+    try:
+        return main()
+    except EASError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -23,7 +23,7 @@ import tyro
 from pebble import ProcessPool
 
 from eas_tf.architecture import Conv, Dense, PlainCNN, Pool
-from eas_tf.errors import EASError
+from eas_tf.errors import exit_code
 from eas_tf.training.recipe import Recipe
 
 TABLE_1 = "C(16,3,1), P(2,2,MAX), C(32,3,1), P(2,2,MAX), C(64,3,1), P(2,2,MAX), C(128,3,1), P(4,4,AVG), FC(256), SM(10)"
@@ -316,8 +316,4 @@ def report(case: Case, medians: dict[str, float]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

@@ -21,7 +21,7 @@ import tyro
 
 from eas_tf.agents import make_agent
 from eas_tf.envs import EASVectorEnv
-from eas_tf.errors import EASError
+from eas_tf.errors import exit_code
 from eas_tf.evaluation import Request, Result
 from eas_tf.search.episodes import play
 from eas_tf.training.silence import silent_import
@@ -130,8 +130,4 @@ def measure_growth(engine: Any, family: Any, asked: Sequence[Request]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

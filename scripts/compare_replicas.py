@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import tyro
 
-from eas_tf.errors import EASError
+from eas_tf.errors import exit_code
 from eas_tf.evaluation.worker import configure
 from eas_tf.training.silence import silent_import
 
@@ -103,8 +103,4 @@ def run(compare: Compare, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

@@ -17,7 +17,7 @@ from typing import Annotated
 
 import tyro
 
-from eas_tf.errors import EASError, InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.evaluation.stopping import keeps_up, median_floors
 
 
@@ -113,8 +113,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

@@ -19,7 +19,7 @@ from bench_child import digits
 from pebble import ProcessPool
 
 from eas_tf.architecture import Net2Deeper, PlainCNN
-from eas_tf.errors import EASError
+from eas_tf.errors import exit_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +126,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    sys.exit(exit_code(main))

@@ -32,7 +32,7 @@ def measure_moments(
     squares: list[Any] = [0.0] * len(names)
     counts = [0] * len(names)
     for start in range(0, len(keras.tree.flatten(data)[0]), batch):
-        part = keras.tree.map_structure(lambda array: np.asarray(array)[start : start + batch], data)  # noqa: B023
+        part = keras.tree.map_structure(lambda array: np.asarray(array)[start : start + batch], data)  # noqa: B023 - called at once
         for i, output in enumerate(keras.tree.flatten(model(part, training=False))):
             values = keras.ops.convert_to_numpy(output).astype(np.float64)
             values = values.reshape(-1, values.shape[-1])

@@ -11,7 +11,7 @@ from eas_tf.errors import WorkersFailed
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import PoolEngine
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="Ray is an extra")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),
