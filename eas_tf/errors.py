@@ -1,15 +1,19 @@
 """Everything that eas_tf raises on purpose: one class per cause, all children of `EASError`.
 
 A message says what is wrong, what was expected, what was received, and what to do. The scripts print it in one
-line and end with exit code 2.
+line and end with the error's exit code.
 """
 
 import sys
 from collections.abc import Callable
+from typing import ClassVar
 
 
 class EASError(Exception):
     """Anything that a user can mend: a wrong value, a missing file, an operation that cannot be done."""
+
+    exit_code: ClassVar[int] = 2
+    """What a script ends with."""
 
 
 class InvalidArchitecture(EASError):
@@ -40,10 +44,26 @@ class WorkersFailed(EASError):
     """Worker processes or machines that do not answer, or that do not stay alive."""
 
 
+class RunDamaged(EASError):
+    """A file of a run directory that is not as it was written."""
+
+
+class SearchFailed(EASError):
+    """A search whose children fail one after the other."""
+
+    exit_code = 3
+
+
+class StorageFailed(EASError):
+    """A disk that is full, or cannot be written."""
+
+    exit_code = 4
+
+
 def exit_code(main: Callable[[], int]) -> int:
-    """What a script ends with: what `main` returns, or 2 after bad input, which is one line on the standard error."""
+    """What a script ends with: what `main` returns, or an error's own code after its line on the standard error."""
     try:
         return main()
     except EASError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return error.exit_code

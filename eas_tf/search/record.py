@@ -1,0 +1,296 @@
+"""The record of a run: an SQLite file that says what was decided and found. All else in a run directory is beside it.
+
+Every row carries a checksum of its values and the run's row counts the others, because SQLite notices damage to its
+own structure only, and a search that goes on from a wrong number would be wrong from there on.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from eas_tf.errors import InvalidConfiguration, RunDamaged, StorageFailed
+
+#: Of the schema. A record of another version is refused by name.
+VERSION = 2
+
+_SCHEMA = """
+CREATE TABLE run (
+    id INTEGER PRIMARY KEY,           -- 1
+    config TEXT NOT NULL,             -- JSON: every setting
+    versions TEXT NOT NULL,           -- JSON: of Python and of all packages that a result depends on
+    fingerprint TEXT NOT NULL,        -- of the images
+    created TEXT NOT NULL,            -- ISO 8601
+    seconds REAL NOT NULL,            -- that all processes together have worked on it
+    ended TEXT NOT NULL,              -- why the last process ended; 'finished' after the last batch; empty meanwhile
+    networks INTEGER NOT NULL,        -- rows of table network
+    batches INTEGER NOT NULL,         -- rows of table batch
+    checksum TEXT NOT NULL
+);
+CREATE TABLE network (
+    id INTEGER PRIMARY KEY,           -- 0 is the start network
+    kind TEXT NOT NULL,               -- start, child, or promoted: the best of a stage, trained longer
+    stage INTEGER NOT NULL,           -- from 1
+    batch INTEGER NOT NULL,           -- of the agent, from 1; 0 for what no agent has asked for
+    parent INTEGER,                   -- the network that it has grown from; NULL for the start network
+    transformations TEXT NOT NULL,    -- separated by spaces
+    seed INTEGER NOT NULL,
+    architecture TEXT NOT NULL,       -- layer string
+    parameters INTEGER NOT NULL,      -- trainable weights
+    multiply_adds INTEGER NOT NULL,   -- for one image
+    epochs INTEGER NOT NULL,          -- that it was trained for
+    accuracy REAL NOT NULL,           -- fraction of the validation images
+    score REAL NOT NULL,              -- the accuracy, less what its size costs
+    loss REAL,                        -- mean cross-entropy on them, nats
+    seconds REAL NOT NULL,
+    failure TEXT NOT NULL,            -- empty if there was none
+    reused INTEGER NOT NULL,          -- 1 if it was not trained for this row, because an equal child was
+    curve TEXT NOT NULL,              -- JSON: the accuracy after each epoch, if somebody looked
+    stopped INTEGER NOT NULL,         -- 1 if it ended early, because it was worse than its siblings had been
+    digest TEXT NOT NULL,             -- SHA-256 of its structure and weights; empty if it was not trained for this row
+    checksum TEXT NOT NULL
+);
+CREATE TABLE batch (
+    id INTEGER PRIMARY KEY,           -- from 1
+    stage INTEGER NOT NULL,
+    parent INTEGER NOT NULL,          -- the network that its children have grown from
+    size INTEGER NOT NULL,            -- networks
+    reward REAL NOT NULL,             -- mean
+    learned TEXT NOT NULL,            -- JSON: the agent's account of what it learned, such as baseline and entropy
+    state TEXT NOT NULL,              -- the file of the agent's state after it
+    sha256 TEXT NOT NULL,             -- of that file
+    checksum TEXT NOT NULL
+);
+"""
+
+Kind = Literal["start", "child", "promoted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """The one row about the whole; see the schema for what the fields of this and the other rows mean."""
+
+    id: int = 1
+    config: str
+    versions: str
+    fingerprint: str
+    created: str
+    seconds: float = 0.0
+    ended: str = ""
+    networks: int = 0
+    batches: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network and how it did."""
+
+    id: int
+    kind: Kind
+    stage: int
+    batch: int
+    parent: int | None
+    transformations: str
+    seed: int
+    architecture: str
+    parameters: int
+    multiply_adds: int
+    epochs: int
+    accuracy: float
+    score: float
+    loss: float | None
+    seconds: float
+    failure: str = ""
+    reused: bool = False
+    curve: str = "[]"
+    stopped: bool = False
+    digest: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """A batch of networks, after the agent has learned from it."""
+
+    id: int
+    stage: int
+    parent: int
+    size: int
+    reward: float
+    learned: str
+    state: str
+    sha256: str
+
+
+_Row = TypeVar("_Row", Run, Network, Batch)
+_TABLES: dict[type, str] = {Run: "run", Network: "network", Batch: "batch"}
+
+
+class Record:
+    """An open record. Each change is one transaction, on the disk when the call returns.
+
+    Args:
+        path: The SQLite file.
+        writable: False to read a record that may be another process's.
+
+    Raises:
+        InvalidConfiguration: If there is no such file, or it is a record of another version.
+        RunDamaged: If it is not as it was written.
+    """
+
+    def __init__(self, path: Path, *, writable: bool = False) -> None:
+        if not path.is_file():
+            raise InvalidConfiguration(f"{path.parent} is no run directory: it holds no {path.name}.")
+        self._path = path
+        with _translated(path):
+            self._database = _connect(path, "rw" if writable else "ro")
+        try:
+            with _translated(path):
+                self._check()
+        except Exception:
+            self._database.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path, run: Run) -> Self:
+        """A new record, with nothing in it but its run."""
+        with _translated(path):
+            database = _connect(path, "rwc")
+            try:
+                database.execute("PRAGMA journal_mode=WAL")
+                with database:
+                    database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+                    _insert(database, run)
+            finally:
+                database.close()
+        return cls(path, writable=True)
+
+    def _check(self) -> None:
+        self._database.execute("PRAGMA synchronous=FULL")
+        (version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if version != VERSION:
+            raise InvalidConfiguration(
+                f"{self._path} is a record of version {version}, and this is eas_tf with version {VERSION}. Go on with "
+                "the eas_tf that wrote it (config.json names it), or begin a new run."
+            )
+        (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise _damaged(self._path, verdict)
+        run, found = self.run(), (len(self.networks()), len(self.batches()))
+        if found != (run.networks, run.batches):
+            raise _damaged(self._path, f"it holds {found} networks and batches instead of {run.networks, run.batches}")
+
+    def run(self) -> Run:
+        """The row about the whole."""
+        rows = self._rows(Run)
+        if len(rows) != 1:
+            raise _damaged(self._path, f"table run has {len(rows)} rows instead of 1")
+        return rows[0]
+
+    def networks(self) -> list[Network]:
+        """All finished networks, by number."""
+        return self._rows(Network)
+
+    def batches(self) -> list[Batch]:
+        """All batches that the agent has learned from, in order."""
+        return self._rows(Batch)
+
+    def _rows(self, kind: type[_Row]) -> list[_Row]:
+        table, columns = _TABLES[kind], fields(kind)
+        with _translated(self._path):
+            names = ", ".join(column.name for column in columns)
+            found = self._database.execute(f"SELECT {names}, checksum FROM {table} ORDER BY id").fetchall()
+        rows = []
+        for *values, checksum in found:
+            if checksum != _checksum(table, values):
+                raise _damaged(self._path, f"row {values[0]} of table {table} does not have its checksum")
+            named = {column.name: value for column, value in zip(columns, values, strict=True)}
+            rows.append(kind(**{name: bool(v) if name in ("reused", "stopped") else v for name, v in named.items()}))
+        return rows
+
+    def add(self, row: Network | Batch, *, seconds: float) -> None:
+        """Commit a finished network or batch.
+
+        Args:
+            row: What is finished.
+            seconds: That were worked since the last change.
+        """
+        run, counts = self.run(), "networks" if isinstance(row, Network) else "batches"
+        changed = {counts: getattr(run, counts) + 1, "seconds": run.seconds + seconds}
+        self._commit(row, replace(run, **changed))
+
+    def update(self, *, seconds: float = 0.0, **changes: str) -> None:
+        """Commit changes of `config`, `versions` or `ended`."""
+        run = self.run()
+        self._commit(replace(run, seconds=run.seconds + seconds, **changes))  # type: ignore[arg-type]
+
+    def _commit(self, *rows: Run | Network | Batch) -> None:
+        with _translated(self._path), self._database:
+            for row in rows:
+                _insert(self._database, row)
+
+    def copy_to(self, path: Path) -> None:
+        """Replace another file by a copy of this record, at once."""
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        with _translated(path):
+            copy = sqlite3.connect(partial)
+            try:
+                self._database.backup(copy)
+            finally:
+                copy.close()
+            partial.replace(path)
+
+    def digest(self) -> str:
+        """SHA-256 of all decisions and accuracies: the same for two runs that went the same way."""
+        told = [
+            (n.id, n.kind, n.parent, n.transformations, n.seed, n.architecture, n.accuracy, n.loss, n.failure, n.digest)
+            for n in self.networks()
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=10)
+
+
+def _insert(database: sqlite3.Connection, row: Run | Network | Batch) -> None:
+    table = _TABLES[type(row)]
+    values = [int(value) if isinstance(value, bool) else value for value in astuple(row)]
+    names = ", ".join(column.name for column in fields(row))
+    statement = f"INSERT OR REPLACE INTO {table} ({names}, checksum) VALUES ({', '.join('?' * (len(values) + 1))})"
+    database.execute(statement, [*values, _checksum(table, values)])
+
+
+def _checksum(table: str, values: Sequence[Any]) -> str:
+    return hashlib.sha256(json.dumps([table, *values]).encode()).hexdigest()
+
+
+def _damaged(path: Path, what: str) -> RunDamaged:
+    copy = path.with_suffix(".copy.sqlite")
+    way_back = (
+        f"To go on from the copy after the last batch, move {copy} to {path}, and delete {path.name}-wal and -shm."
+        if copy.exists()
+        else "There is no copy yet: begin a new run."
+    )
+    return RunDamaged(f"{path} is damaged: {what}. {way_back}")
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
+            raise StorageFailed(f"{path} cannot be written: {error}. Make room, and resume.") from error
+        raise _damaged(path, str(error)) from error
+    except (sqlite3.Error, UnicodeDecodeError, TypeError, ValueError, OverflowError) as error:
+        raise _damaged(path, str(error)) from error
