@@ -46,3 +46,13 @@ class Agent(Protocol):
         Returns:
             Diagnostics by name; empty for an agent that does not learn.
         """
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that it has learned and where its generator is, between two batches of episodes: arrays by name."""
+
+    def restore(self, state: Batch) -> None:
+        """Go on from what `state` gave, so that all later decisions are the same.
+
+        Raises:
+            RunDamaged: If it is the state of another agent.
+        """

@@ -1,5 +1,7 @@
 """The reward that REINFORCE expects: what an episode's reward is compared with."""
 
+import numpy as np
+
 
 class MovingAverage:
     """An exponential moving average of batch means, free of the bias towards its empty start.
@@ -33,3 +35,12 @@ class MovingAverage:
     def value(self) -> float | None:
         """The average so far; None before the first value."""
         return self._sum / self._weight if self._weight else None
+
+    @property
+    def sums(self) -> np.ndarray:
+        """The two sums above, `[2]`: all that it remembers."""
+        return np.array([self._sum, self._weight])
+
+    @sums.setter
+    def sums(self, values: np.ndarray) -> None:
+        self._sum, self._weight = values.tolist()

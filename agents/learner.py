@@ -22,6 +22,11 @@ class Learner:
             self._optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
             self._optimizer.build(policy.trainable_variables)
 
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """The policy's and the optimizer's."""
+        return [*self._policy.trainable_variables, *self._optimizer.variables]
+
     @tf.function(
         input_signature=[
             DEEPEN_SAMPLES,

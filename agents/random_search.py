@@ -3,6 +3,7 @@
 import numpy as np
 
 from eas_tf.agents.base import Batch
+from eas_tf.agents.state import check_state, generator_state, restore_generator
 
 
 class RandomSearchAgent:
@@ -28,6 +29,15 @@ class RandomSearchAgent:
     def learn(self, rewards: np.ndarray) -> dict[str, float]:  # noqa: ARG002 - nothing is learned
         """Nothing is learned and nothing reported."""
         return {}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Where its generator is; see `Agent.state`."""
+        return {"generator": generator_state(self._rng)}
+
+    def restore(self, state: Batch) -> None:
+        """Go on from a state; see `Agent.restore`."""
+        check_state(state, self.state())
+        restore_generator(self._rng, state["generator"])
 
     def _deepen(self, legal: np.ndarray) -> np.ndarray:
         """Block, position and kernel `[n, 3]`, one after the other; zeros where nothing is legal."""

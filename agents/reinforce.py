@@ -13,6 +13,7 @@ import numpy as np
 from eas_tf.agents.base import Batch, Kind
 from eas_tf.agents.baseline import MovingAverage
 from eas_tf.agents.spaces import Sizes, Step
+from eas_tf.agents.state import check_state, generator_state, restore_generator
 from eas_tf.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -165,6 +166,23 @@ class ReinforceAgent:
         diagnostics = self._update(self._trajectory, rewards - baseline)
         self._trajectory = None
         return {"baseline": baseline, "advantage": float(rewards.mean()) - baseline, **diagnostics}
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Policy, optimizer, baseline and generator, without an unfinished batch of episodes; see `Agent.state`."""
+        return {
+            **{f"learner/{number}": variable.numpy() for number, variable in enumerate(self._learner.variables)},
+            "baseline": self._baseline.sums,
+            "generator": generator_state(self._rng),
+        }
+
+    def restore(self, state: Batch) -> None:
+        """Go on from a state; see `Agent.restore`."""
+        check_state(state, self.state())
+        for number, variable in enumerate(self._learner.variables):
+            variable.assign(state[f"learner/{number}"])
+        self._baseline.sums = state["baseline"]
+        restore_generator(self._rng, state["generator"])
+        self._trajectory = None
 
     def _baseline_for(self, mean: float) -> float:
         """What this batch is compared with, and the batch's entry into the average.

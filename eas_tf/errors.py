@@ -48,6 +48,16 @@ class RunDamaged(EASError):
     """A file of a run directory that is not as it was written."""
 
 
+class RunBusy(EASError):
+    """A run directory on which another process works."""
+
+
+class Stopped(EASError):
+    """Work that ends before its end, because somebody or a budget says so. What is finished is kept."""
+
+    exit_code = 130
+
+
 class SearchFailed(EASError):
     """A search whose children fail one after the other."""
 
@@ -67,3 +77,6 @@ def exit_code(main: Callable[[], int]) -> int:
     except EASError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return Stopped.exit_code

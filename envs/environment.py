@@ -11,6 +11,7 @@ from eas_tf.envs.episode import Episode, action_space, make_process, observation
 from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.envs.transition import SCHEDULE
 from eas_tf.evaluation import Evaluator
+from eas_tf.evaluation.price import Price
 
 
 class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
@@ -26,9 +27,11 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
       may be widened is legal, none too. In the fully connected block no kernel is chosen: only number 0 is legal.
       Where no layer can be inserted, `[0, 0, 0]` is legal and inserts none.
     - **Illegal actions** change nothing but use up the step, and set `info["illegal"]`.
-    - **Reward**: 0 until the last step, then tan(accuracy * pi / 2) on the validation images; 0 for a failed child.
-    - **Other info**: `architecture`, the layer string; `parameters`; at the end `accuracy`, `failure` (empty if there
-      was none) and `transformations`.
+    - **Reward**: 0 until the last step, then tan(score * pi / 2); 0 for a failed child. The score is the accuracy on
+      the validation images, times (size / size of the start network)^-price for each price, at most 1 (MnasNet,
+      Equation 2, where -price is w and was -0.07). Without a price it is the accuracy.
+    - **Other info**: `architecture`, the layer string; `parameters`; at the end `accuracy`, `score`, `failure` (empty
+      if there was none) and `transformations`.
 
     Version 0 is the first.
 
@@ -39,12 +42,19 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         start: The start network's layer string; by default the space's own, fitted to the images.
         schedule: The kind of each step, "deepen" or "widen".
         max_parameters: A limit on trainable weights, which acts through the mask.
+        price_parameters: What trainable weights cost, 0 or more.
+        price_multiply_adds: What multiplications with a weight cost, 0 or more.
+        price_start: The layer string of the network that costs nothing; by default the start network's.
         evaluator: "train" for real children, "surrogate" for a closed form; outside `gym.make` also an `Evaluator`.
         render_mode: "ansi" for the layer string, "rgb_array" for a picture.
         options: What "train" needs: the fields of `EvaluatorConfig`.
 
+    Attributes:
+        process: What does not change within an episode.
+        evaluator: What gives the evaluator, which is built when the first episode ends.
+
     Raises:
-        InvalidArchitecture: If the start network cannot be read, does not fit the images, or is outside the space.
+        InvalidArchitecture: If a network cannot be read, does not fit the images, or starts outside the space.
         InvalidConfiguration: If a name or a number makes no sense.
     """
 
@@ -59,21 +69,26 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         start: str | None = None,
         schedule: Sequence[str] = SCHEDULE,
         max_parameters: int | None = None,
+        price_parameters: float = 0.0,
+        price_multiply_adds: float = 0.0,
+        price_start: str | None = None,
         evaluator: str | Evaluator = "train",
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
-        process = make_process(
+        self.process = make_process(
             space=space,
             input_shape=input_shape,
             classes=classes,
             start=start,
             schedule=schedule,
             max_parameters=max_parameters,
+            price=Price(parameters=price_parameters, multiply_adds=price_multiply_adds),
+            price_start=price_start,
         )
-        self._episode = Episode(process)
-        self._evaluator = EvaluatorSource(evaluator, process, options)
-        self.observation_space, self.action_space = observation_space(process), action_space(process)
+        self.evaluator = EvaluatorSource(evaluator, self.process, options)
+        self._episode = Episode(self.process)
+        self.observation_space, self.action_space = observation_space(self.process), action_space(self.process)
         self.render_mode = render_mode
 
     @property
@@ -94,7 +109,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self._episode.act(action)
         info, value = self._episode.info(), 0.0
         if self._episode.over:
-            evaluator = self._evaluator()
+            evaluator = self.evaluator()
             (result,) = evaluator.evaluate([self._episode.request(evaluator, self.np_random)])
             value, outcome = self._episode.outcome(evaluator, result)
             info |= outcome
@@ -112,4 +127,4 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     def close(self) -> None:
         """End the processes that train children, if there are any."""
-        self._evaluator.close()
+        self.evaluator.close()

@@ -8,9 +8,10 @@ import numpy as np
 
 from eas_tf.architecture import PlainCNN, space_named
 from eas_tf.envs.encoding import token_limits
-from eas_tf.envs.transition import DUE, Process, action_mask, initial, observation, reward, transition
+from eas_tf.envs.transition import DUE, Process, action_mask, initial, observation, reward, score, transition
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
+from eas_tf.evaluation.price import Price
 
 
 def make_process(
@@ -21,20 +22,24 @@ def make_process(
     start: str | None,
     schedule: Sequence[Any],
     max_parameters: int | None,
+    price: Price,
+    price_start: str | None,
 ) -> Process:
     """The decision process that the keyword arguments of an environment describe.
 
     Raises:
-        InvalidArchitecture: If the start network cannot be read, does not fit the images, or is outside the space.
+        InvalidArchitecture: If a network cannot be read, does not fit the images, or starts outside the space.
         InvalidConfiguration: If a name or a number makes no sense.
     """
     if len(input_shape) != 3:
         raise InvalidConfiguration(f"input_shape is height, width and channels. Received: {tuple(input_shape)}")
     limited = space_named(space, max_parameters)
     network = PlainCNN.parse(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
-    if network.classes != classes:
-        raise InvalidConfiguration(f"The start network ends in {network.classes} classes. Expected: SM({classes})")
-    return Process(space=limited, start=network, schedule=tuple(schedule))
+    free = PlainCNN.parse(price_start, input_shape) if price_start is not None else network
+    for what, end in (("start network", network.classes), ("network of price_start", free.classes)):
+        if end != classes:
+            raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({classes})")
+    return Process(space=limited, start=network, schedule=tuple(schedule), price=price, price_start=free)
 
 
 def observation_space(process: Process) -> gym.spaces.Dict:
@@ -108,9 +113,11 @@ class Episode:
 
     def outcome(self, evaluator: Evaluator, result: Result) -> tuple[float, dict[str, Any]]:
         """The reward, and what `info` says of it."""
+        priced = score(self.process, self.state, result.accuracy)
         info = {
             "accuracy": result.accuracy,
+            "score": priced,
             "failure": result.failure or "",
             "transformations": " ".join(map(str, self.state.transformations)),
         }
-        return reward(result.accuracy, evaluator.validation_images), info
+        return reward(priced, evaluator.validation_images), info

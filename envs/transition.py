@@ -12,6 +12,7 @@ import numpy as np
 from eas_tf.architecture import Net2Wider, PlainCNN, SearchSpace, Transformation, width_of
 from eas_tf.envs.encoding import Encoder
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation.price import Price
 
 StepKind: TypeAlias = Literal["deepen", "widen"]
 
@@ -31,6 +32,10 @@ class Process:
     """The network that each episode starts from."""
     schedule: tuple[StepKind, ...] = SCHEDULE
     """The kind of each step."""
+    price: Price = field(default_factory=Price)
+    """What size costs at the end."""
+    price_start: PlainCNN | None = None
+    """The network that costs nothing; by default the start network. A search in stages keeps that of its first."""
     encoder: Encoder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -147,9 +152,14 @@ def observation(process: Process, state: State) -> dict[str, Any]:
     }
 
 
-def reward(accuracy: float, validation_images: int) -> float:
-    """tan(accuracy * pi / 2), so that the same gain counts for more near the top (EAS paper, section on training).
+def score(process: Process, state: State, accuracy: float) -> float:
+    """The accuracy less the price of the network's size, from 0 to 1; the accuracy itself where size costs nothing."""
+    return process.price.score(accuracy, state.architecture, process.price_start or process.start)
 
-    The accuracy is kept half a validation image below 1, where the tangent has no value.
+
+def reward(score: float, validation_images: int) -> float:
+    """tan(score * pi / 2), so that the same gain counts for more near the top (EAS paper, section on training).
+
+    The score is kept half a validation image below 1, where the tangent has no value.
     """
-    return tan(min(accuracy, 1 - 0.5 / validation_images) * pi / 2)
+    return tan(min(score, 1 - 0.5 / validation_images) * pi / 2)

@@ -7,15 +7,13 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
-from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
-from eas_tf.envs.evaluators import EvaluatorSource
-from eas_tf.envs.transition import SCHEDULE
+from eas_tf.envs.environment import EASEnv
+from eas_tf.envs.episode import Episode
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation import Evaluator
 
 
 class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarray]):
-    """`EASEnv`, `num_envs` times; see there for all but `num_envs`.
+    """`EASEnv`, `num_envs` times; see there for all keyword arguments but `num_envs`.
 
     All episodes have the same length, so they end together; the step after resets them all and ignores its action
     (Gymnasium's autoreset mode NEXT_STEP).
@@ -23,34 +21,16 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
 
     metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
 
-    def __init__(
-        self,
-        num_envs: int = 10,
-        *,
-        space: str = "paper",
-        input_shape: Sequence[int] = (32, 32, 3),
-        classes: int = 10,
-        start: str | None = None,
-        schedule: Sequence[str] = SCHEDULE,
-        max_parameters: int | None = None,
-        evaluator: str | Evaluator = "train",
-        **options: Any,
-    ) -> None:
+    def __init__(self, num_envs: int = 10, **kwargs: Any) -> None:
         if num_envs < 1:
             raise InvalidConfiguration(f"num_envs must be at least 1. Received: {num_envs}")
-        process = make_process(
-            space=space,
-            input_shape=input_shape,
-            classes=classes,
-            start=start,
-            schedule=schedule,
-            max_parameters=max_parameters,
-        )
+        # Nothing is drawn of a batch, so a render mode is refused.
+        single = EASEnv(render_mode=None, **kwargs)
         self.num_envs = num_envs
-        self._episodes = [Episode(process) for _ in range(num_envs)]
-        self._evaluator = EvaluatorSource(evaluator, process, options)
+        self._episodes = [Episode(single.process) for _ in range(num_envs)]
+        self._evaluator = single.evaluator
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
-        self.single_observation_space, self.single_action_space = observation_space(process), action_space(process)
+        self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
 

@@ -6,7 +6,6 @@ without the rule. (What the agent would have chosen after other rewards, no reco
 """
 
 import json
-import sqlite3
 import statistics
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ import tyro
 
 from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.evaluation.stopping import keeps_up, median_floors
+from eas_tf.search.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,26 +44,17 @@ class Replay:
 
 
 def curves_by_batch(run: Path) -> list[list[list[float]]]:
-    """The curves of a search's children, each batch a list, equal children once.
+    """The curves of the start network's children, each batch a list, equal children once.
 
     Raises:
         InvalidConfiguration: If the directory holds no search with curves.
     """
-    try:
-        address = f"{(run / 'run.sqlite').resolve().as_uri()}?mode=ro"
-        with closing(sqlite3.connect(address, uri=True)) as database:
-            rows = database.execute(
-                "SELECT batch, transformations, curve FROM network WHERE id > 0 AND failure = '' AND NOT stopped "
-                "ORDER BY id"
-            ).fetchall()
-    except sqlite3.Error as error:
-        raise InvalidConfiguration(f"{run} is not the directory of a search: {error}") from error
+    with closing(Record(run / "run.sqlite")) as record:
+        networks = record.networks()
     batches: dict[int, list[list[float]]] = {}
-    seen = set()
-    for batch, transformations, curve in rows:
-        if transformations not in seen:
-            seen.add(transformations)
-            batches.setdefault(batch, []).append(json.loads(curve))
+    for network in networks:
+        if network.parent == 0 and not (network.reused or network.failure or network.stopped):
+            batches.setdefault(network.batch, []).append(json.loads(network.curve))
     curves = [curve for batch in batches.values() for curve in batch]
     if not curves or not all(curves):
         raise InvalidConfiguration(f"{run} has no curves: record them with `scripts/search.py --stopping watch`")

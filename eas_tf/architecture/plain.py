@@ -40,7 +40,9 @@ _FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
 _LAYER = re.compile(r"([A-Za-z]+)\(([^()]*)\)", re.ASCII)
 #: Networks of a space share a few dozen layers, and the environment formats all of a network's in every step.
 _notation = lru_cache(maxsize=4096)(str)
-_SEPARATOR = re.compile(r"\s*,\s*")
+#: What may stand between layers and numbers. Python counts control characters among white space too.
+_BLANKS = " \t\r\n"
+_SEPARATOR = re.compile(rf"[{_BLANKS}]*,[{_BLANKS}]*")
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,7 @@ def with_width(layer: Layer, width: int) -> Layer:
 
 
 def _read_layers(text: str) -> Iterator[Layer]:
-    position, end = len(text) - len(text.lstrip()), len(text.rstrip())
+    position, end = len(text) - len(text.lstrip(_BLANKS)), len(text.rstrip(_BLANKS))
     expected: tuple[type[Layer], ...] = (Conv,)
     for _ in range(MAX_LAYERS):
         layer, position = _read_layer(text, position, expected)
@@ -164,7 +166,7 @@ def _read_layer(text: str, position: int, expected: Sequence[type[Layer]]) -> tu
     if match is None or match[1] not in _NOTATION or _NOTATION[match[1]][0] not in expected:
         raise _syntax_error(text, position, _forms(expected))
     kind, form = _NOTATION[match[1]]
-    arguments = _ARGUMENTS[kind].fullmatch(",".join(map(str.strip, match[2].split(","))))
+    arguments = _ARGUMENTS[kind].fullmatch(",".join(part.strip(_BLANKS) for part in match[2].split(",")))
     if arguments is None:
         raise _syntax_error(text, position, form)
     values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]

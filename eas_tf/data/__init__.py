@@ -13,6 +13,7 @@ from eas_tf.data.images import ImageData
 from eas_tf.data.npz import load_npz
 from eas_tf.data.tfds_sets import SETS, load_tfds
 from eas_tf.errors import InvalidData
+from eas_tf.text import has_control_characters, printable
 
 __all__ = ["NAMES", "ImageData", "load"]
 
@@ -37,12 +38,12 @@ def load(
         download: Whether such a set may be fetched from the network if it is not there.
 
     Raises:
-        InvalidData: If the name is unknown, the set is not there, or it cannot be trained on, in one line.
+        InvalidData: If the name is unknown, the set is not there, or it cannot be trained on, in one printable line.
         InvalidConfiguration: If the seed is negative.
     """
     name = os.fspath(name_or_path)
     if name.lower().endswith(".npz"):
-        return load_npz(Path(name).expanduser(), validation_seed=validation_seed)
+        return load_npz(_path(name), validation_seed=validation_seed)
     if name == "digits":
         return load_npz(Path(__file__).with_name("digits.npz"), name=name, validation_seed=validation_seed)
     if name == "synthetic":
@@ -50,8 +51,18 @@ def load(
         arrays = synthetic.generate(rng=np.random.default_rng(0))
         return ImageData.from_arrays(name, arrays, classes=synthetic.CLASSES, validation_seed=validation_seed)
     if name in SETS:
-        return load_tfds(name, validation_seed=validation_seed, data_dir=data_dir, download=download)
+        folder = None if data_dir is None else str(_path(data_dir))
+        return load_tfds(name, validation_seed=validation_seed, data_dir=folder, download=download)
     raise InvalidData(
         f"Unknown data set. Expected one of {', '.join(NAMES)}, or the path of an .npz file with x_train and y_train. "
-        f"Received: {name!r}"
+        f"Received: '{printable(name)}'"
     )
+
+
+def _path(text: str) -> Path:
+    if has_control_characters(text):
+        raise InvalidData(f"Expected a path without control characters; rename it. Received: '{printable(text)}'")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise InvalidData(f"There is no such user; write the path in full. Received: '{printable(text)}'") from None

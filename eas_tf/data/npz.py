@@ -1,19 +1,24 @@
 """A user's own `.npz`: everything that can be wrong with it is said in one line, before any of it is trained on."""
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TypeAlias
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
+import psutil
 
+from eas_tf.archives import bomb
 from eas_tf.data.images import ImageData
 from eas_tf.errors import InvalidData
+from eas_tf.text import printable
 
-#: A file that unpacks to more is refused unread: images are kept in memory, and a few kilobytes of zip may unpack to
-#: anything.
+#: A file that unpacks to more is refused unread: images are kept in memory.
 MAX_BYTES = 8 << 30
+#: Characters of a message; what a file says of itself may be long.
+_LINE = 600
 #: The fewest training images: with fewer, the quarter that is held out tells nothing.
 MIN_IMAGES = 20
 
@@ -51,26 +56,38 @@ def load_npz(path: Path, *, name: str | None = None, validation_seed: int = 0) -
         if "y_test" in arrays:
             _check_test_labels(arrays["y_test"], classes)
     except InvalidData as error:
-        raise InvalidData(f"{path}: {error}") from None
+        raise _of(path, error) from None
     return ImageData.from_arrays(name or path.name, arrays, classes=classes, validation_seed=validation_seed)
+
+
+def _of(path: Path, error: InvalidData) -> InvalidData:
+    return InvalidData(f"{printable(path)}: {printable(error, _LINE)}")
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
-        with ZipFile(path) as archive:
+        # A pipe that nobody writes to would be waited for without an end.
+        if path.exists() and not path.is_file():
+            raise OSError("a folder, a pipe or a device")
+        # Of a strange header NumPy, or the parser of Python that it uses, would warn in lines of their own.
+        with warnings.catch_warnings(action="ignore"), ZipFile(path) as archive:
             members = _members(archive)
+            if reason := bomb(archive, path):
+                raise InvalidData(
+                    f"Expected no zip bomb; if your arrays are like that, use np.savez. Received: {reason}"
+                )
             _check_headers({name: _read_header(archive, name, member) for name, member in members.items()})
             return {name: _read_array(archive, member) for name, member in members.items()}
     except FileNotFoundError:
-        raise InvalidData(f"There is no file {path}. Expected an .npz file with {_KEYS}.") from None
+        raise InvalidData(f"There is no file {printable(path)}. Expected an .npz file with {_KEYS}.") from None
     except InvalidData as error:
-        raise InvalidData(f"{path}: {error}") from None
+        raise _of(path, error) from None
     except Exception as error:
         # A damaged file may fail anywhere in zipfile, zlib, lzma, tokenize or NumPy, with an exception of theirs.
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = printable(" ".join(str(error).split())) or type(error).__name__
         raise InvalidData(
-            f"{path} cannot be read. Expected a file written by np.savez or np.savez_compressed; write it again. "
-            f"Received: {reason}"
+            f"{printable(path)} cannot be read. Expected a file written by np.savez or np.savez_compressed; write it "
+            f"again. Received: {reason}"
         ) from error
 
 
@@ -78,6 +95,12 @@ def _members(archive: ZipFile) -> dict[str, ZipInfo]:
     size = sum(member.file_size for member in archive.infolist())
     if size > MAX_BYTES:
         raise InvalidData(f"Expected arrays of at most {MAX_BYTES >> 30} GiB in all. Received: {size / 2**30:,.1f} GiB")
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise InvalidData(
+            f"Expected arrays that fit in memory, of which {free / 2**30:,.1f} GiB are free. "
+            f"Received: {size / 2**30:,.1f} GiB"
+        )
     names = [member.filename.removesuffix(".npy") for member in archive.infolist()]
     if sorted(names) not in (["x_train", "y_train"], ["x_test", "x_train", "y_test", "y_train"]):
         received = ", ".join(map(repr, names[:8])) or "nothing"

@@ -1,14 +1,24 @@
 """Where children are trained: in this process, in worker processes (`pool.py`), on other machines (`ray_engine.py`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
+from eas_tf.architecture import SearchSpace
 from eas_tf.data import ImageData
 from eas_tf.evaluation.child import Child, ChildTrainer, Family
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.protocol import Request
+from eas_tf.evaluation.surrogate import SurrogateEvaluator
 from eas_tf.training.trainer import OnEpoch, Trainer
+
+#: Asked before each child. Where it says no, no further child is started, and those that are running are finished.
+MayStart: TypeAlias = Callable[[], bool]
+
+
+def always() -> bool:
+    """Every child may start."""
+    return True
 
 
 class Engine(Protocol):
@@ -19,7 +29,9 @@ class Engine(Protocol):
         """How many children are trained at once."""
         ...
 
-    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+    def run(
+        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+    ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, each as soon as it is finished, in any order."""
         ...
 
@@ -59,6 +71,39 @@ def make_engine(
     return PoolEngine(config, images, folder)
 
 
+class SurrogateEngine:
+    """Trains nothing: accuracies come from a closed form.
+
+    Args:
+        space: See `SurrogateEvaluator`.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._evaluator = SurrogateEvaluator(space)
+        self.at_once = 1
+
+    def run(
+        self,
+        family: Family,  # noqa: ARG002 - there are no weights
+        requests: Sequence[Request],
+        may_start: MayStart = always,
+    ) -> Iterator[tuple[int, Child]]:
+        """The children, in the order asked."""
+        for number, result in enumerate(self._evaluator.evaluate(requests)):
+            if not may_start():
+                return
+            yield number, Child(result=result)
+
+    def start(self) -> None:
+        """Nothing is started."""
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def __str__(self) -> str:
+        return "nobody: accuracies come from a closed form"
+
+
 class InlineEngine:
     """One child after the other in this process.
 
@@ -71,9 +116,13 @@ class InlineEngine:
         self._trainer, self._on_epoch = trainer, on_epoch
         self.at_once = 1
 
-    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+    def run(
+        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+    ) -> Iterator[tuple[int, Child]]:
         """The children, in the order asked."""
         for number, request in enumerate(requests):
+            if not may_start():
+                return
             yield number, self._trainer.train(family, request, on_epoch=self._on_epoch)
 
     def start(self) -> None:

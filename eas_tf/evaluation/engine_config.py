@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 from eas_tf.errors import InvalidConfiguration
 
+#: Those that train.
 EngineName: TypeAlias = Literal["pool", "inline", "ray"]
 StoppingName: TypeAlias = Literal["off", "watch", "median"]
 
@@ -14,8 +15,9 @@ StoppingName: TypeAlias = Literal["off", "watch", "median"]
 class EngineConfig:
     """Where children are trained, how many at once, and when one is given up."""
 
-    engine: EngineName = "pool"
-    """pool: worker processes on this machine. inline: this process. ray: the machines of a Ray cluster."""
+    engine: EngineName | Literal["surrogate"] = "pool"
+    """pool: worker processes on this machine. inline: this process. ray: the machines of a Ray cluster. surrogate:
+    nothing is trained, and accuracies come from a closed form, to try agents and options."""
     workers: int | Literal["auto"] = "auto"
     """How many children are trained at once. auto: one on each core or GPU, as far as memory allows."""
     workers_per_gpu: int = 1
@@ -29,7 +31,7 @@ class EngineConfig:
     """Where the Ray cluster is, for --engine ray: auto for the one of this machine, local for a new one."""
 
     def __post_init__(self) -> None:
-        if self.engine not in get_args(EngineName):
+        if self.engine not in (*get_args(EngineName), "surrogate"):
             raise InvalidConfiguration(f"The engines are {', '.join(get_args(EngineName))}. Received: {self.engine!r}")
         if self.stopping not in get_args(StoppingName):
             rules = ", ".join(get_args(StoppingName))

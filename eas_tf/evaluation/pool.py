@@ -23,6 +23,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation import worker
 from eas_tf.evaluation.child import Child, Family, failed
+from eas_tf.evaluation.engine import MayStart, always
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.protocol import Request
 
@@ -132,7 +133,9 @@ class PoolEngine:
             gpus = workers.gpus or [None] * workers.count
             self._processes = [_Worker(replace(settings, gpu=gpu), self._time_limit) for gpu in gpus]
 
-    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+    def run(
+        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+    ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, in the order in which they are finished.
 
         Raises:
@@ -147,7 +150,7 @@ class PoolEngine:
         running: dict[_Task, tuple[_Worker, int, float]] = {}
 
         def occupy() -> None:
-            while waiting and idle:
+            while waiting and idle and may_start():
                 process, number = idle.pop(0), waiting.popleft()
                 task = process.submit(family, requests[number])
                 running[task] = process, number, time.monotonic()

@@ -13,6 +13,7 @@ from typing import Any
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation.child import Child, ChildTrainer, Family, failed
+from eas_tf.evaluation.engine import MayStart, always
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import CHILDREN_PER_WORKER
 from eas_tf.evaluation.protocol import Request
@@ -54,7 +55,9 @@ class RayEngine:
         if not self._stored:
             self._stored = {"images": ray.put(self._images)}
 
-    def run(self, family: Family, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
+    def run(
+        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+    ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, in the order in which they are finished."""
         self.start()
         if family.digest not in self._stored:
@@ -62,8 +65,8 @@ class RayEngine:
         waiting = deque((number, RETRIES) for number in range(len(requests)))
         running: dict[Any, tuple[int, int, float]] = {}
         try:
-            while waiting or running:
-                while waiting and len(running) < self.at_once:
+            while running or (waiting and may_start()):
+                while waiting and len(running) < self.at_once and may_start():
                     number, retries = waiting.popleft()
                     running[self._submit(family, requests[number])] = number, retries, time.monotonic()
                 done, _ = ray.wait(list(running), timeout=1)

@@ -5,20 +5,21 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from eas_tf.architecture import Transformation
+from eas_tf.errors import Stopped
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child, Family
-from eas_tf.evaluation.engine import Engine
+from eas_tf.evaluation.engine import Engine, MayStart, always
 from eas_tf.evaluation.engine_config import StoppingName
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import median_floors
-from eas_tf.surgery import LayerGraph
 from eas_tf.training.recipe import Recipe
 
-#: Gives a trained network, or None for a child that failed. One that was not trained for this request is trained now.
-GiveNetwork: TypeAlias = Callable[[], LayerGraph | None]
+#: Told of a request's number in its call of `evaluate`, the request, and the child, which has a network if it was
+#: trained for this request.
+OnChild: TypeAlias = Callable[[int, Request, Child], None]
 
-#: Told of a request's number, counted from 0 over the evaluator's life, the request, its result and its network.
-OnResult: TypeAlias = Callable[[int, Request, Result, GiveNetwork], None]
+#: Gives the result of a request, known by its number in its call of `evaluate`, that was told of in an earlier process.
+Recall: TypeAlias = Callable[[int, Request], Result | None]
 
 _Key: TypeAlias = tuple[tuple[Transformation, ...], Recipe | None]
 
@@ -34,7 +35,9 @@ class TrainEvaluator:
         validation_images: How many images the engine validates on.
         stopping: Whether children end early that are worse than those of earlier calls of `evaluate`.
         cache: Results of earlier runs, which are not trained again.
-        on_result: Told of each child as soon as it is finished.
+        on_child: Told of each child as soon as it is finished.
+        recall: Gives results that were told of before; they are not told of again.
+        may_start: Asked before each child is trained.
     """
 
     def __init__(
@@ -45,27 +48,34 @@ class TrainEvaluator:
         validation_images: int,
         stopping: StoppingName = "off",
         cache: ResultCache | None = None,
-        on_result: OnResult | None = None,
+        on_child: OnChild | None = None,
+        recall: Recall | None = None,
+        may_start: MayStart = always,
     ) -> None:
-        self._family, self._engine, self._cache, self._on_result = family, engine, cache, on_result
-        self._stopping = stopping
+        self._family, self._engine, self._cache, self._stopping = family, engine, cache, stopping
+        self._on_child, self._recall, self._may_start = on_child, recall, may_start
         self.parent, self.validation_images = family.digest, validation_images
         self._known: dict[_Key, Result] = {}
-        self._asked = 0
+
+    def remember(self, request: Request, result: Result) -> None:
+        """Take in the result of an earlier call of `evaluate`, in another process or by another evaluator."""
+        self._known.setdefault(_key(request), _reused(result))
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """The results, in the order asked, each as soon as it is known."""
+        """The results, in the order asked, each as soon as it is known.
+
+        Raises:
+            Stopped: If children were not trained because they might not start, after all that are running have ended.
+        """
         requests = [replace(request, floors=self._floors(request)) for request in requests]
-        before, ready = self._asked, 0
-        self._asked += len(requests)
-        results: dict[int, Result] = {}
+        ready, results = 0, {}
         for number, child in self._children(requests):
             results[number] = child.result
-            if self._on_result:
-                self._on_result(before + number, requests[number], child.result, self._network(requests[number], child))
             while ready in results:
-                yield results.pop(ready)
+                yield results[ready]
                 ready += 1
+        if len(results) < len(requests):
+            raise Stopped(f"{len(requests) - len(results)} children of {len(requests)} were not trained.")
 
     def close(self) -> None:
         """End the engine and close the cache."""
@@ -81,36 +91,45 @@ class TrainEvaluator:
         curves = [result.curve for result in siblings if not result.stopped and not result.failure]
         return median_floors(curves) if self._stopping == "median" else ()
 
-    def _network(self, request: Request, child: Child) -> GiveNetwork:
-        if not child.result.reused:
-            return lambda: child.graph
-        return lambda: next(iter(self._engine.run(self._family, [request])))[1].graph
-
     def _children(self, requests: Sequence[Request]) -> Iterator[tuple[int, Child]]:
-        """The numbers of requests with their children: those that are known first."""
-        unknown: dict[_Key, list[int]] = {}
+        """The numbers of requests with their children: recalled ones, then known ones, then those to be trained."""
+        fresh: list[int] = []
         for number, request in enumerate(requests):
-            if result := self._find(request):
+            if result := self._recall(number, request) if self._recall else None:
+                self.remember(request, result)
                 yield number, Child(result=result)
             else:
-                unknown.setdefault(_key(request), []).append(number)
+                fresh.append(number)
+        unknown: dict[_Key, list[int]] = {}
+        for number in fresh:
+            if result := self._find(requests[number]):
+                yield self._told(number, requests[number], Child(result=result))
+            else:
+                unknown.setdefault(_key(requests[number]), []).append(number)
         equals = list(unknown.values())
-        for place, child in self._engine.run(self._family, [requests[number] for number, *_ in equals]):
+        trained = self._engine.run(self._family, [requests[number] for number, *_ in equals], self._may_start)
+        for place, child in trained:
             first, *others = equals[place]
             self._keep(requests[first], child.result)
-            yield first, child
-            yield from ((number, Child(result=_reused(child.result))) for number in others)
+            yield self._told(first, requests[first], child)
+            for number in others:
+                yield self._told(number, requests[number], Child(result=_reused(child.result)))
+
+    def _told(self, number: int, request: Request, child: Child) -> tuple[int, Child]:
+        if self._on_child:
+            self._on_child(number, request, child)
+        return number, child
 
     def _find(self, request: Request) -> Result | None:
         if _key(request) in self._known:
             return self._known[_key(request)]
         result = self._cache.get(self._family, request) if self._cache else None
         if result:
-            self._known[_key(request)] = _reused(result)
+            self.remember(request, result)
         return self._known.get(_key(request))
 
     def _keep(self, request: Request, result: Result) -> None:
-        self._known[_key(request)] = _reused(result)
+        self.remember(request, result)
         if self._cache and not result.failure:
             self._cache.put(self._family, request, result)
 

@@ -4,12 +4,14 @@ import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import version
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
 from eas_tf.architecture import space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.evaluation.price import Price
 from eas_tf.registration import ENVIRONMENTS
 
 #: For data sets without an environment of their own.
@@ -33,6 +35,24 @@ class SearchConfig(EngineConfig):
     """Layer string of the start network, such as "C(16,3,1), P(2,2,MAX), FC(64), SM(10)". By default the space's."""
     networks: int = 40
     """How many children to train (paper: 300 in its first stage)."""
+    stages: str | None = None
+    """How many in each of several stages, such as 300,150 (the paper's). After each but the last the best network is
+    trained longer, and the next stage grows that one. By default one stage of --networks."""
+    promote_epochs: int | None = None
+    """Passes over the training images for the best network of a stage, before the next one. By default five times
+    those of a child (paper: 100); 0 takes it as it is."""
+    restart_every: int = 0
+    """After every so many batches of ten networks, children grow from the best network so far; 0 for never."""
+    controller: Literal["keep", "reset"] = "keep"
+    """Whether the agent takes what it has learned along into the next stage, or begins anew."""
+    max_hours: float | None = None
+    """Begin no child after so many hours of work, those before a resume included."""
+    max_networks: int | None = None
+    """Train no more children than this in all, whatever the stages say."""
+    patience: int | None = None
+    """End after so many children without a new best one."""
+    keep: int = 5
+    """Keep the weights of so many of the best networks, beside those that children grow from."""
     epochs: int | None = None
     """Passes over the training images for each child. By default 4 for the digits, 20 for all else (paper: 20)."""
     start_epochs: int | None = None
@@ -45,6 +65,11 @@ class SearchConfig(EngineConfig):
     """Insertions in an episode (paper: 5)."""
     widen_steps: int = 4
     """Widening steps in an episode, after the insertions (paper: 4)."""
+    price_parameters: float = 0.0
+    """What trainable weights cost: the reward, and what best means, are made of accuracy * (size / start's)^-price
+    (MnasNet's is 0.07)."""
+    price_multiply_adds: float = 0.0
+    """The same for the multiply-adds of one image."""
     symmetry_breaking: Literal["shares", "noise"] = "shares"
     """How replicated channels are made to differ: by unequal shares, which keeps the function exactly, or by the
     paper's noise."""
@@ -63,20 +88,18 @@ class SearchConfig(EngineConfig):
     """Train nothing: estimate the time of the whole search from a few steps of each size of network."""
     output: Path | None = None
     """The run directory, new or empty. By default a new one in ./runs."""
+    resume: Path | None = None
+    """A run directory to go on with, exactly as if it had not ended. Other options may then be left out; those that
+    decide about networks must be as they were."""
+    extend: bool = False
+    """With --resume: add networks or stages to a run that is finished, by a larger --networks or longer --stages."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("networks", "epochs", "start_epochs", "batch", "max_params"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidConfiguration(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
-        for name in ("deepen_steps", "widen_steps", "seed"):
-            if getattr(self, name) < 0:
-                raise InvalidConfiguration(
-                    f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
-                )
-        if not self.deepen_steps + self.widen_steps:
-            raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
+        self._check_numbers()
+        _ = self.price
+        if self.extend and not self.resume:
+            raise InvalidConfiguration("--extend adds to a finished run: name it with --resume DIR.")
         if self.space is not None:
             space_named(self.space)
         if self.strategy == "mirrored" and self.engine != "inline":
@@ -84,6 +107,38 @@ class SearchConfig(EngineConfig):
                 "--strategy mirrored trains one network at a time on all devices: add --engine inline. Where a network "
                 "fits on one device, several at once are faster."
             )
+
+    def _check_numbers(self) -> None:
+        for name in ("networks", "epochs", "start_epochs", "batch", "max_params", "max_networks", "patience", "keep"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidConfiguration(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
+        for name in ("deepen_steps", "widen_steps", "seed", "promote_epochs", "restart_every"):
+            if (getattr(self, name) or 0) < 0:
+                raise InvalidConfiguration(
+                    f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
+                )
+        if not self.deepen_steps + self.widen_steps:
+            raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
+        if self.max_hours is not None and not 0 < self.max_hours < inf:
+            raise InvalidConfiguration(f"--max-hours must be positive. Received: {self.max_hours}")
+        if min(self.stage_sizes, default=0) < 1:
+            raise InvalidConfiguration(
+                f"--stages is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
+            )
+
+    @property
+    def price(self) -> Price:
+        """What size costs."""
+        return Price(parameters=self.price_parameters, multiply_adds=self.price_multiply_adds)
+
+    @property
+    def stage_sizes(self) -> tuple[int, ...]:
+        """The children of each stage."""
+        if self.stages is None:
+            return (self.networks,)
+        sizes = self.stages.split(",")
+        return tuple(map(int, sizes)) if all(size.strip().isdecimal() for size in sizes) else ()
 
     def resolved(self) -> "ResolvedConfig":
         """The configuration with nothing left to defaults.
@@ -93,6 +148,8 @@ class SearchConfig(EngineConfig):
         registered = [kwargs for kwargs in ENVIRONMENTS.values() if kwargs.get("dataset") == self.dataset]
         defaults: dict[str, Any] = {**_DEFAULTS, **(registered[0] if registered else {})}
         missing = {name: defaults[name] for name in _DEFAULTS if getattr(self, name) is None}
+        if self.promote_epochs is None:
+            missing["promote_epochs"] = 5 * (self.epochs or defaults["epochs"])
         if self.output is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             missing["output"] = Path("runs") / f"{Path(self.dataset).stem}-{self.agent}-{self.seed}-{stamp}"
@@ -107,6 +164,7 @@ class ResolvedConfig(SearchConfig):
     epochs: int
     start_epochs: int
     batch: int
+    promote_epochs: int
     output: Path
 
     @property
@@ -115,7 +173,10 @@ class ResolvedConfig(SearchConfig):
         return ("deepen",) * self.deepen_steps + ("widen",) * self.widen_steps
 
     def as_json(self) -> dict[str, Any]:
-        """The configuration, and the versions of all that a result depends on, as JSON types."""
-        versions = {"python": sys.version.split()[0], **{package: version(package) for package in _PACKAGES}}
-        settings = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-        return {**settings, "versions": versions}
+        """The configuration as JSON types."""
+        return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python, and of all packages that a result depends on."""
+    return {"python": sys.version.split()[0], **{package: version(package) for package in _PACKAGES}}

@@ -1,24 +1,38 @@
-"""A whole search: the start network, batches of episodes, the record, the end."""
+"""A whole search: stages of batches of episodes.
+
+What the record has already is not done again, so that a search that ended at any moment goes on as if it had not.
+"""
 
 import json
+import math
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
 
 from eas_tf.agents import make_agent
+from eas_tf.agents.base import Agent
+from eas_tf.data import ImageData
+from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.cache import ResultCache
-from eas_tf.evaluation.child import Family
-from eas_tf.evaluation.engine import Engine, make_engine
-from eas_tf.evaluation.start import train_start
-from eas_tf.evaluation.train import GiveNetwork, TrainEvaluator
+from eas_tf.evaluation.child import Child
+from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
+from eas_tf.evaluation.train import TrainEvaluator
+from eas_tf.search.config import versions
 from eas_tf.search.episodes import make_envs, play
+from eas_tf.search.limits import Interruption, Limits
+from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
-from eas_tf.search.report import draw_progress, leaderboard, line, ranked
-from eas_tf.search.run_directory import Network, RunDirectory
-from eas_tf.surgery import save_network
+from eas_tf.search.record import Batch, Run
+from eas_tf.search.report import draw_progress, leaderboard
+from eas_tf.search.run_directory import GENERATIONS, RunDirectory, storing
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 
@@ -26,147 +40,267 @@ from eas_tf.training.trainer import Trainer
 BATCH_OF_NETWORKS = 10
 
 
-class _Record:
-    """Commits each network as it is finished, says so, and keeps the best one's weights."""
-
-    def __init__(self, run: RunDirectory, progress: Progress) -> None:
-        self.networks: list[Network] = []
-        self._run, self._progress = run, progress
-
-    def child(self, number: int, request: Request, result: Result, trained: GiveNetwork) -> None:
-        """Child number so and so, from 0, is finished."""
-        self.network(number + 1, request, result, trained)
-
-    def network(self, number: int, request: Request, result: Result, trained: GiveNetwork) -> None:
-        """A network is finished; the start network is number 0."""
-        network = Network(
-            id=number,
-            batch=(number + BATCH_OF_NETWORKS - 1) // BATCH_OF_NETWORKS,
-            parent=request.parent,
-            transformations=" ".join(map(str, request.transformations)),
-            seed=request.seed,
-            architecture=str(request.architecture),
-            parameters=request.architecture.parameter_count,
-            accuracy=result.accuracy,
-            loss=result.loss,
-            seconds=result.seconds,
-            failure=result.failure or "",
-            reused=result.reused,
-            curve=json.dumps(result.curve),
-            stopped=result.stopped,
-        )
-        self.networks.append(network)
-        if ranked(self.networks)[:1] == [network] and (graph := trained()):
-            save_network(graph, self._run.best)
-        self._run.record(network)
-        self._progress.network(line(network, self.networks[0]))
-
-
-def search(plan: Plan, progress: Progress) -> None:
-    """Run a search, and leave in `plan.output` what it found. Ctrl-C ends it with what is finished.
-
-    The directory then holds `config.json`, `split.json`, `run.sqlite`, `start.keras`, `best.keras`, `progress.png`.
+def search(plan: Plan, progress: Progress, interruption: Interruption | None = None) -> None:
+    """Run a search, or go on with one, and leave in `plan.config.output` what it found; see `run_directory.py`.
 
     Args:
         plan: What to search.
         progress: Told of all that happens.
+        interruption: Ends the search after the children that are in training.
 
     Raises:
-        InvalidConfiguration: If the devices cannot share a batch equally; nothing is written then.
+        InvalidConfiguration: If the devices cannot share a batch equally, or the images are not those of the run that
+            is to go on; nothing is written then.
         TrainingDiverged: If the start network's training diverges.
-        KeyboardInterrupt: If the search was interrupted, after all that is finished was written.
+        SearchFailed: If too many children fail, one after the other.
+        Stopped: If it was interrupted.
     """
-    config = plan.config
+    config, interruption = plan.config, interruption or Interruption("")
     trainer = Trainer(plan.images, make_strategy(config.strategy))
     trainer.check_batch(config.batch)
     with ExitStack() as ends:
-        engine = make_engine(
-            config,
-            trainer,
-            plan.images,
-            config.output,
-            on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss),
-        )
-        ends.enter_context(closing(engine))
+        engine = ends.enter_context(closing(_engine(plan, trainer, progress)))
         cache = ends.enter_context(closing(ResultCache(config.cache))) if config.cache else None
-        run = ends.enter_context(RunDirectory(config.output))
+        run = ends.enter_context(RunDirectory(config.output, None if config.resume else _new_run(plan)))
+        _check_images(plan, run)
         ends.enter_context(progress)
-        run.write_config(config.as_json())
-        run.write_split(plan.images.fingerprint, plan.images.validation_indices)
-        engine.start()
+        run.write_json("config.json", {**config.as_json(), "versions": versions()})
+        run.write_json("split.json", _split(plan.images))
+        run.record.update(config=json.dumps(config.as_json()), ended="")
+        with storing(run.path):
+            engine.start()
         progress.say(f"children are trained by {engine}")
+        limits = Limits(config, interruption, run.record.run().seconds)
+        networks = Networks(plan, run, engine, trainer, limits, progress)
+        why: Stopped | SearchFailed | None = None
+        most = config.max_networks or math.inf
+        ended = "finished" if most >= sum(config.stage_sizes) else f"--max-networks {most} is reached"
         try:
-            _run(plan, trainer, engine, cache, run, progress)
-        finally:
-            _finish(plan, run, progress)
+            _Search(plan, run, engine, cache, limits, networks, progress).run()
+        except Stopped as stopped:
+            ended, why = limits.reason(), stopped if interruption.asked else None
+        except SearchFailed as failure:
+            ended, why = "failed", failure
+        if ended != "finished":
+            progress.say(f"The search ends here: {ended}")
+        run.record.update(ended=ended, seconds=networks.seconds())
+        _report(plan, run, networks, progress, train_again=not why)
+        if why:
+            raise why
 
 
-def _run(
-    plan: Plan, trainer: Trainer, engine: Engine, cache: ResultCache | None, run: RunDirectory, progress: Progress
-) -> None:
-    seeds = np.random.SeedSequence(plan.config.seed).spawn(3)
-    start_seed, env_seed = (int(seed.generate_state(1)[0] >> 1) for seed in seeds[:2])
-    trained = train_start(
-        trainer,
-        plan.images,
-        plan.start,
-        plan.start_recipe,
-        seed=start_seed,
-        on_epoch=lambda epoch, loss: progress.epoch(epoch, plan.start_recipe.epochs, loss),
+def _engine(plan: Plan, trainer: Trainer, progress: Progress) -> Engine:
+    if not plan.trains:
+        return SurrogateEngine(plan.space)
+    on_epoch = lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss)  # noqa: E731
+    return make_engine(plan.config, trainer, plan.images, plan.config.output, on_epoch=on_epoch)
+
+
+def _new_run(plan: Plan) -> Run:
+    return Run(
+        config=json.dumps(plan.config.as_json()),
+        versions=json.dumps(versions()),
+        fingerprint=plan.images.fingerprint,
+        created=datetime.now().isoformat(" ", "seconds"),
     )
-    save_network(trained.graph, run.start)
-    record = _Record(run, progress)
-    request = Request(parent="", transformations=(), architecture=plan.start, seed=start_seed)
-    result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
-    record.network(0, request, result, lambda: trained.graph)
-    family = Family(
-        parent=run.start,
-        digest=trained.graph.digest,
-        architecture=plan.start,
-        data=plan.images.fingerprint,
-        recipe=plan.recipe,
-        symmetry_breaking=plan.config.symmetry_breaking,
-    )
-    evaluator = TrainEvaluator(
-        family,
-        engine,
-        validation_images=len(plan.images.x_val),
-        stopping=plan.config.stopping,
-        cache=cache,
-        on_result=record.child,
-    )
-    _play_batches(plan, evaluator, env_seed, np.random.default_rng(seeds[2]), progress)
 
 
-def _play_batches(
-    plan: Plan, evaluator: TrainEvaluator, env_seed: int, rng: np.random.Generator, progress: Progress
-) -> None:
-    config, agent, left = plan.config, None, plan.config.networks
-    while left:
-        size = min(BATCH_OF_NETWORKS, left)
-        envs = make_envs(plan, size, evaluator)
-        agent = agent or make_agent(config.agent, envs.single_observation_space, envs.single_action_space, rng=rng)
-        envs.reset(seed=env_seed + config.networks - left)
+def _split(images: ImageData) -> dict[str, Any]:
+    """Which images were held out, by their places in the data set's own `x_train`."""
+    return {"fingerprint": images.fingerprint, "validation_indices": images.validation_indices.tolist()}
+
+
+def _check_images(plan: Plan, run: RunDirectory) -> None:
+    expected = run.record.run().fingerprint
+    if plan.images.fingerprint != expected:
+        raise InvalidConfiguration(
+            f"The images of {plan.config.dataset} have changed since {run.path} began: a search needs the same ones to "
+            f"its end. Expected fingerprint {expected[:12]}… Received: {plan.images.fingerprint[:12]}…"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Slot:
+    """A batch, done or to come."""
+
+    number: int
+    stage: int
+    place: int
+    """In its stage, from 0."""
+    size: int
+
+
+class _Search:
+    """The agent, the environments and the networks, batch by batch."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        run: RunDirectory,
+        engine: Engine,
+        cache: ResultCache | None,
+        limits: Limits,
+        networks: Networks,
+        progress: Progress,
+    ) -> None:
+        self._plan, self._run, self._engine, self._cache = plan, run, engine, cache
+        self._limits, self._networks, self._progress = limits, networks, progress
+        self._batches = {batch.id: batch for batch in run.record.batches()}
+        seeds = np.random.SeedSequence(plan.config.seed).spawn(3)
+        self._start_seed, self._env_seed = (int(seed.generate_state(1)[0] >> 1) for seed in seeds[:2])
+        self._rng = np.random.default_rng(seeds[2])
+
+    def run(self) -> None:
+        """All that is left.
+
+        Raises:
+            Stopped: If it shall end before.
+        """
+        self._progress.begin(len(self._networks), self._limits.seconds_left)
+        self._networks.train_start(self._start_seed)
+        agent, learned = self._agent(), 0
+        for batch in sorted(self._batches.values(), key=lambda batch: -batch.id):
+            if batch.state and (state := self._state(batch)):
+                agent.restore(state)
+                learned = batch.id
+                break
+        for slot in self._slots():
+            if slot.number > learned:
+                if slot.place == 0 and slot.stage > 1 and self._plan.config.controller == "reset":
+                    agent = self._agent()
+                self._play(slot, agent)
+
+    def _state(self, batch: Batch) -> dict[str, np.ndarray] | None:
+        state = self._run.read_state(batch)
+        if state is None and batch.id > len(self._batches) - GENERATIONS:
+            self._progress.say(
+                f"{self._run.path / batch.state} is damaged or not there: the agent learns again from the record, from "
+                "the batch before."
+            )
+        return state
+
+    def _agent(self) -> Agent:
+        envs = make_envs(self._plan, self._plan.start, 1, "surrogate")
+        return make_agent(
+            self._plan.config.agent, envs.single_observation_space, envs.single_action_space, rng=self._rng
+        )
+
+    def _slots(self) -> Iterator[_Slot]:
+        """The batches of all stages: as large as they were, and to come as large as they may be."""
+        number, most = 0, self._plan.config.max_networks or sum(self._plan.config.stage_sizes)
+        for stage, left in enumerate(self._plan.config.stage_sizes, 1):
+            place = 0
+            while left > 0 and most > 0:
+                number += 1
+                begun = self._batches.get(number)
+                size = begun.size if begun and begun.stage == stage else min(BATCH_OF_NETWORKS, left, most)
+                yield _Slot(number=number, stage=stage, place=place, size=size)
+                left, most, place = left - size, most - size, place + 1
+
+    def _parent(self, slot: _Slot) -> int:
+        """The network that the children of a batch grow from."""
+        every = self._plan.config.restart_every
+        if slot.number in self._batches:
+            return self._batches[slot.number].parent
+        if slot.place == 0:
+            return self._networks.promote(slot.stage) if slot.stage > 1 else 0
+        return self._networks.best.id if every and slot.place % every == 0 else self._batches[slot.number - 1].parent
+
+    def _play(self, slot: _Slot, agent: Agent) -> None:
+        parent = self._parent(slot)
+        self._commit(Batch(id=slot.number, stage=slot.stage, parent=parent, size=slot.size))
+        family = self._networks.grow_from(parent)
+        before = [network for network in self._networks.all if network.batch < slot.number]
+        first = len(before)
+        evaluator = TrainEvaluator(
+            family,
+            self._engine,
+            validation_images=len(self._plan.images.x_val),
+            stopping=self._plan.config.stopping,
+            cache=self._cache,
+            on_child=partial(self._finished, slot, first),
+            recall=partial(self._recall, first),
+            may_start=self._limits.may_start,
+        )
+        for network in before:
+            if network.kind == "child" and network.parent == parent:
+                evaluator.remember(self._networks.request(network), self._networks.result(network))
+        envs = make_envs(self._plan, family.architecture, slot.size, evaluator)
+        envs.reset(seed=self._env_seed + sum(network.kind == "child" for network in before))
         rewards, learned = play(envs, agent)
-        left -= size
+        self._learned(slot, parent, rewards, learned, agent)
+
+    def _finished(self, slot: _Slot, first: int, number: int, request: Request, child: Child) -> None:
+        row = self._networks.row(
+            first + number,
+            "child",
+            request,
+            child,
+            stage=slot.stage,
+            batch=slot.number,
+            epochs=self._plan.recipe.epochs,
+        )
+        self._networks.add(row, child.graph)
+
+    def _recall(self, first: int, number: int, request: Request) -> Result | None:
+        """The result of a child that another process has finished.
+
+        Raises:
+            RunDamaged: If it had asked for another one.
+        """
+        if first + number not in self._networks:
+            return None
+        network = self._networks[first + number]
+        asked = " ".join(map(str, request.transformations)), request.seed
+        if asked != (network.transformations, network.seed):
+            raise RunDamaged(
+                f"{self._run.path} cannot go on exactly: the agent now asks for {asked[0]!r} as network {network.id}, "
+                f"and had asked for {network.transformations!r}. Has it begun with other versions (config.json), or on "
+                "another kind of processor? Go on there, or begin a new run."
+            )
+        return self._networks.result(network)
+
+    def _learned(self, slot: _Slot, parent: int, rewards: np.ndarray, learned: dict[str, float], agent: Agent) -> None:
+        name, digest = self._run.write_state(slot.number, agent.state())
+        self._commit(
+            Batch(
+                id=slot.number,
+                stage=slot.stage,
+                parent=parent,
+                size=slot.size,
+                reward=float(rewards.mean()),
+                learned=json.dumps(learned),
+                state=name,
+                sha256=digest,
+            )
+        )
+        self._run.forget_states(before=slot.number - GENERATIONS + 1)
+        self._run.copy_record()
         account = "".join(f", {name} {value:.4g}" for name, value in learned.items())
-        progress.say(f"batch of {size}: mean reward {rewards.mean():.3f}{account}")
+        self._progress.say(f"batch of {slot.size}: mean reward {rewards.mean():.3f}{account}")
+
+    def _commit(self, batch: Batch) -> None:
+        self._run.record.add(batch, seconds=self._networks.seconds())
+        self._batches[batch.id] = batch
 
 
-def _finish(plan: Plan, run: RunDirectory, progress: Progress) -> None:
+def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress, *, train_again: bool) -> None:
     """The leaderboard, the picture, and what the saved network does on the images."""
-    networks, config = run.networks(), plan.config
-    if not networks:
+    if not len(networks):
         return
-    draw_progress(networks, f"{config.dataset}, {config.agent}, seed {config.seed}", run.path / "progress.png")
-    progress.say(leaderboard(networks))
-    images = plan.images
-    best = keras.models.load_model(run.best, compile=False, safe_mode=True)
-    progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")
-    text = f"best network:  validation accuracy {100 * accuracy(best, images.x_val, images.y_val):.2f} %"
-    if images.x_test is not None and images.y_test is not None:
-        text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
-    progress.say(f"{text}, in {run.best}")
+    config, images = plan.config, plan.images
+    with storing(run.path):
+        draw_progress(networks.all, f"{config.dataset}, {config.agent}, seed {config.seed}", run.path / "progress.png")
+    progress.say(leaderboard(networks.all))
+    if plan.trains:
+        networks.publish_best(train_again=train_again)
+        best = keras.models.load_model(run.best, compile=False, safe_mode=True)
+        progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")
+        text = f"best network:  validation accuracy {100 * accuracy(best, images.x_val, images.y_val):.2f} %"
+        if images.x_test is not None and images.y_test is not None:
+            text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
+        progress.say(f"{text}, in {run.best}")
+    progress.say(f"decisions and results: {run.record.digest()}")
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:

@@ -172,7 +172,7 @@ class Sampler:
 def _sample(plan: Plan, parent: str) -> tuple[list[Request], float]:
     """Children that the agent samples, and the seconds that it takes for itself in the whole search."""
     config, sampler = plan.config, Sampler(parent, len(plan.images.x_val))
-    envs = make_envs(plan, BATCH_OF_NETWORKS, sampler)
+    envs = make_envs(plan, plan.start, BATCH_OF_NETWORKS, sampler)
     rng, seconds = np.random.default_rng(config.seed), []
     agent = make_agent(config.agent, envs.single_observation_space, envs.single_action_space, rng=rng)
     envs.reset(seed=config.seed)

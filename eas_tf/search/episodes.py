@@ -6,22 +6,26 @@ import gymnasium as gym
 import numpy as np
 
 from eas_tf.agents.base import Agent
+from eas_tf.architecture import PlainCNN
 from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Evaluator
 from eas_tf.search.plan import Plan
 
 
-def make_envs(plan: Plan, networks: int, evaluator: Evaluator) -> EASVectorEnv:
-    """The environments of a search, one for each network of a batch."""
+def make_envs(plan: Plan, start: PlainCNN, networks: int, evaluator: str | Evaluator) -> EASVectorEnv:
+    """The environments of a search, one for each network of a batch, which all grow from `start`."""
     config, images = plan.config, plan.images
     return EASVectorEnv(
         networks,
         space=config.space,
         input_shape=images.input_shape,
         classes=images.classes,
-        start=str(plan.start),
+        start=str(start),
         schedule=config.schedule,
         max_parameters=config.max_params,
+        price_parameters=config.price_parameters,
+        price_multiply_adds=config.price_multiply_adds,
+        price_start=str(plan.start),
         evaluator=evaluator,
     )
 

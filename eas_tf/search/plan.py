@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from eas_tf import data
-from eas_tf.architecture import PlainCNN, space_named
+from eas_tf.architecture import PlainCNN, SearchSpace, space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.search.config import ResolvedConfig, SearchConfig
@@ -18,10 +18,22 @@ class Plan:
 
     config: ResolvedConfig
     images: data.ImageData
+    space: SearchSpace
     start: PlainCNN
     recipe: Recipe
     """For children."""
     start_recipe: Recipe
+
+    @property
+    def trains(self) -> bool:
+        """Whether networks are trained, and have weights."""
+        return self.config.engine != "surrogate"
+
+    @property
+    def networks(self) -> int:
+        """All that will be recorded: the start network, the children, the best of each stage but the last."""
+        sizes = self.config.stage_sizes
+        return 1 + sum(sizes) + (len(sizes) - 1) * bool(self.config.promote_epochs)
 
     @classmethod
     def of(cls, config: SearchConfig) -> Self:
@@ -31,7 +43,8 @@ class Plan:
             EASError: If something does not fit; one line that says what to do.
         """
         resolved = config.resolved()
-        check_free(resolved.output)
+        if not resolved.resume:
+            check_free(resolved.output)
         space = space_named(resolved.space, config.max_params)
         images = data.load(config.dataset, data_dir=config.data_dir, download=config.download)
         if config.start is None:
@@ -46,4 +59,4 @@ class Plan:
             )
         recipe = Recipe(epochs=resolved.epochs, batch=resolved.batch, crop_and_flip=images.crop_and_flip)
         start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
-        return cls(config=resolved, images=images, start=start, recipe=recipe, start_recipe=start_recipe)
+        return cls(config=resolved, images=images, space=space, start=start, recipe=recipe, start_recipe=start_recipe)

@@ -1,11 +1,12 @@
 """Progress and time left: a live bar on a terminal, plain lines on a pipe."""
 
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 #: On a pipe, seconds between two lines about epochs.
@@ -16,30 +17,31 @@ PIPE_WIDTH = 200
 
 
 class Progress:
-    """Counts finished networks out of a total.
+    """Counts finished networks, or epochs of a long training, out of a total.
 
     Args:
-        total: Networks to be trained, the start network included.
+        total: Networks to be trained, the start network included; or epochs.
         console: Where to print; by default the standard output.
+        first: What is done first.
     """
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
+    def __init__(self, total: int, console: Console | None = None, first: str = "start network") -> None:
         console = console or Console(highlight=False)
         self._console = (
             console if console.is_terminal else Console(file=console.file, width=PIPE_WIDTH, highlight=False)
         )
-        self._total, self._done = total, 0
+        self._total, self._done, self._before, self._first = total, 0, 0, first
+        self._budget: Callable[[], float | None] = lambda: None
         self._started = self._last_line = time.monotonic()
         self._bars = Bars(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
         )
-        self._task = self._bars.add_task("start network", total=total)
+        self._task = self._bars.add_task(first, total=total)
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -49,6 +51,21 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bars.stop()
+
+    def begin(self, done: int, budget: Callable[[], float | None]) -> None:
+        """Networks that are finished already, and how many seconds there are for the others, if that is limited."""
+        self._done = self._before = done
+        self._budget = budget
+        self._started = time.monotonic()
+        self._bars.update(self._task, completed=done, description=self._left() or self._first)
+
+    def _left(self) -> str:
+        """The time left, by the networks so far and by the budget."""
+        new, budget = self._done - self._before, self._budget()
+        seconds = [] if budget is None else [budget]
+        if new:
+            seconds.append((time.monotonic() - self._started) / new * (self._total - self._done))
+        return f"{int(min(seconds)) // 60}:{int(min(seconds)) % 60:02d} left" if seconds else ""
 
     def say(self, what: RenderableType) -> None:
         """Print something above the bar."""
@@ -62,11 +79,18 @@ class Progress:
         if self._bars.disable and time.monotonic() - self._last_line > QUIET:
             self.say(f"  {text}")
 
+    def step(self, text: str) -> None:
+        """One of a total of epochs is over."""
+        self._done += 1
+        text = f"{text}, {self._left()}"
+        self._bars.update(self._task, advance=1, description=text)
+        if self._bars.disable and time.monotonic() - self._last_line > QUIET:
+            self.say(text)
+
     def network(self, line: str) -> None:
         """A network is finished."""
         self._done += 1
-        self._bars.update(self._task, advance=1)
+        self._bars.update(self._task, advance=1, description=self._left())
         if self._bars.disable:
-            left = (time.monotonic() - self._started) / self._done * (self._total - self._done)
-            line = f"[{self._done}/{self._total}, {int(left) // 60}:{int(left) % 60:02d} left] {line}"
+            line = f"[{self._done}/{self._total}, {self._left()}] {line}"
         self.say(line)

@@ -59,9 +59,9 @@ CREATE TABLE batch (
     stage INTEGER NOT NULL,
     parent INTEGER NOT NULL,          -- the network that its children have grown from
     size INTEGER NOT NULL,            -- networks
-    reward REAL NOT NULL,             -- mean
+    reward REAL NOT NULL,             -- mean; 0 as long as the batch is in training
     learned TEXT NOT NULL,            -- JSON: the agent's account of what it learned, such as baseline and entropy
-    state TEXT NOT NULL,              -- the file of the agent's state after it
+    state TEXT NOT NULL,              -- the file of the agent's state after it; empty as long as it is in training
     sha256 TEXT NOT NULL,             -- of that file
     checksum TEXT NOT NULL
 );
@@ -113,19 +113,20 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """A batch of networks, after the agent has learned from it."""
+    """A batch of networks, which the agent has learned from if it has a state."""
 
     id: int
     stage: int
     parent: int
     size: int
-    reward: float
-    learned: str
-    state: str
-    sha256: str
+    reward: float = 0.0
+    learned: str = "{}"
+    state: str = ""
+    sha256: str = ""
 
 
 _Row = TypeVar("_Row", Run, Network, Batch)
+_FLAGS = frozenset({"reused", "stopped"})
 _TABLES: dict[type, str] = {Run: "run", Network: "network", Batch: "batch"}
 
 
@@ -156,9 +157,11 @@ class Record:
 
     @classmethod
     def create(cls, path: Path, run: Run) -> Self:
-        """A new record, with nothing in it but its run."""
+        """A new record, with nothing in it but its run: whole, or not there."""
+        partial = path.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
         with _translated(path):
-            database = _connect(path, "rwc")
+            database = _connect(partial, "rwc")
             try:
                 database.execute("PRAGMA journal_mode=WAL")
                 with database:
@@ -166,6 +169,7 @@ class Record:
                     _insert(database, run)
             finally:
                 database.close()
+            partial.replace(path)
         return cls(path, writable=True)
 
     def _check(self) -> None:
@@ -195,7 +199,7 @@ class Record:
         return self._rows(Network)
 
     def batches(self) -> list[Batch]:
-        """All batches that the agent has learned from, in order."""
+        """All batches, in order; the last one may be in training."""
         return self._rows(Batch)
 
     def _rows(self, kind: type[_Row]) -> list[_Row]:
@@ -207,20 +211,23 @@ class Record:
         for *values, checksum in found:
             if checksum != _checksum(table, values):
                 raise _damaged(self._path, f"row {values[0]} of table {table} does not have its checksum")
-            named = {column.name: value for column, value in zip(columns, values, strict=True)}
-            rows.append(kind(**{name: bool(v) if name in ("reused", "stopped") else v for name, v in named.items()}))
+            named: dict[str, Any] = dict(zip((column.name for column in columns), values, strict=True))
+            rows.append(kind(**{**named, **{name: bool(named[name]) for name in _FLAGS & set(named)}}))
         return rows
 
     def add(self, row: Network | Batch, *, seconds: float) -> None:
-        """Commit a finished network or batch.
+        """Commit a finished network, or a batch that begins or ends.
 
         Args:
-            row: What is finished.
+            row: What is new.
             seconds: That were worked since the last change.
         """
-        run, counts = self.run(), "networks" if isinstance(row, Network) else "batches"
-        changed = {counts: getattr(run, counts) + 1, "seconds": run.seconds + seconds}
-        self._commit(row, replace(run, **changed))
+        run = self.run()
+        if isinstance(row, Network):
+            run = replace(run, networks=run.networks + 1)
+        else:
+            run = replace(run, batches=max(run.batches, row.id))
+        self._commit(row, replace(run, seconds=run.seconds + seconds))
 
     def update(self, *, seconds: float = 0.0, **changes: str) -> None:
         """Commit changes of `config`, `versions` or `ended`."""

@@ -1,23 +1,56 @@
 """What a person sees of a search: a line a network, a leaderboard, a picture."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
+from rich.text import Text
 
-from eas_tf.search.run_directory import Network
+from eas_tf.search.record import Network
+from eas_tf.text import printable
 
 #: Networks in a leaderboard.
 LEADERS = 10
 
+#: Characters of a text that is shown as it is: more than any layer string has.
+WHOLE = 20_000
 
-def ranked(networks: Sequence[Network]) -> list[Network]:
-    """The networks that did not fail, best first; of equals the smaller, then the earlier."""
-    return sorted((n for n in networks if not n.failure), key=lambda n: (-n.accuracy, n.parameters, n.id))
+
+def _place(network: Network) -> tuple[float, int, int]:
+    return -network.score, network.parameters, network.id
+
+
+def ranked(networks: Iterable[Network]) -> list[Network]:
+    """The networks that did not fail, best score first; of equals the smaller, then the earlier."""
+    return sorted((n for n in networks if not n.failure), key=_place)
+
+
+def best_so_far(networks: Iterable[Network]) -> list[Network]:
+    """For each network that did not fail, by number, the best of it and those before it."""
+    finished = sorted((n for n in networks if not n.failure), key=lambda n: n.id)
+    return list(accumulate(finished, lambda best, network: min(best, network, key=_place)))
+
+
+def pareto_front(networks: Iterable[Network]) -> list[Network]:
+    """The networks that no other one beats in accuracy and parameters, smallest first.
+
+    One network beats another that has at most its accuracy and at least its parameters, and differs in one of them. Of
+    equals in both the earlier one stands for all.
+    """
+    front: list[Network] = []
+    for network in sorted((n for n in networks if not n.failure), key=lambda n: (n.parameters, -n.accuracy, n.id)):
+        if not front or network.accuracy > front[-1].accuracy:
+            front.append(network)
+    return front
+
+
+def is_priced(networks: Iterable[Network]) -> bool:
+    """Whether size costs something, so that a score is not the accuracy."""
+    return any(network.score != network.accuracy for network in networks if not network.failure)
 
 
 def line(network: Network, start: Network) -> str:
@@ -35,11 +68,14 @@ def line(network: Network, start: Network) -> str:
 
 
 def leaderboard(networks: Sequence[Network]) -> Table:
-    """The best networks, and the start network for comparison."""
-    start = networks[0]
-    table = Table(title="Best networks by validation accuracy", title_justify="left")
-    for heading in ("rank", "network", "accuracy %", "gain", "parameters", "seconds"):
+    """The best networks, and the start network for comparison; a star is on the front of accuracy and parameters."""
+    start, priced = networks[0], is_priced(networks)
+    front = {network.id for network in pareto_front(networks)}
+    title = "score: the accuracy less what size costs" if priced else "validation accuracy"
+    table = Table(title=f"Best networks by {title}", title_justify="left")
+    for heading in ("rank", "network", *(["score %"] if priced else []), "accuracy %", "gain", "parameters", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("front", justify="center")
     table.add_column("layers", overflow="fold")
     places = list(enumerate(ranked(networks), 1))
     for rank, network in places[:LEADERS] + [place for place in places[LEADERS:] if place[1] is start]:
@@ -47,11 +83,13 @@ def leaderboard(networks: Sequence[Network]) -> Table:
         table.add_row(
             str(rank),
             f"#{network.id}" if network.id else "start",
+            *([f"{100 * network.score:.2f}"] if priced else []),
             f"{100 * network.accuracy:.2f}",
             f"{gain:+.2f}" if network.id else "",
             f"{network.parameters:,}",
             f"{network.seconds:.1f}",
-            network.architecture,
+            "*" if network.id in front else "",
+            Text(printable(network.architecture, WHOLE)),  # not as markup: a record may be anybody's
         )
     return table
 
@@ -63,13 +101,13 @@ def draw_progress(networks: Sequence[Network], title: str, path: Path) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     ids, accuracies = [n.id for n in children], [100 * n.accuracy for n in children]
-    best = list(accumulate([100 * start.accuracy, *accuracies], max))
+    best = [100 * n.accuracy for n in best_so_far(networks)]
     axes.axhline(100 * start.accuracy, color="#888888", linestyle="--", linewidth=1, label="start network")
     axes.step([0, *ids], best, where="post", color="#e45756", linewidth=1.8, label="best so far")
     axes.scatter(ids, accuracies, s=18, color="#4c78a8", zorder=3, label="child")
     axes.set_xlabel("network")
     axes.set_ylabel("validation accuracy, %")
-    axes.set_title(title, loc="left", fontsize=10)
+    axes.set_title(printable(title), loc="left", fontsize=10, parse_math=False)  # a file's name may hold dollars
     axes.grid(axis="y", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=9)

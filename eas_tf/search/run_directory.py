@@ -1,128 +1,230 @@
-"""What a search leaves on disk. The SQLite file is the record; the rest is made from it or beside it."""
+"""A run directory: one process owns it. The record (`record.py`) is the truth; what else is in it is found through it.
 
+| file | what it is |
+|---|---|
+| `run.sqlite`, `run.copy.sqlite` | the record, and its copy after the last batch |
+| `start.keras`, `best.keras` | the trained start network, the best network so far |
+| `weights/17.keras` | network 17: the best few, and those that children grow from |
+| `agent-3.npz` | what the agent has learned after batch 3: the last two batches |
+| `config.json`, `split.json`, `progress.png` | made from the record for people |
+| `lock`, `owner.json` | who works on it |
+"""
+
+import errno
+import hashlib
 import json
-import sqlite3
-from dataclasses import astuple, dataclass, fields
+import os
+import shutil
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from filelock import FileLock, Timeout
 
-from eas_tf.errors import InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration, RunBusy, StorageFailed
+from eas_tf.search.paths import checked_path
+from eas_tf.search.record import Batch, Record, Run
 
-_SCHEMA = """
-CREATE TABLE network (
-    id INTEGER PRIMARY KEY,           -- 0 is the start network
-    batch INTEGER NOT NULL,           -- of the agent, from 1
-    parent TEXT NOT NULL,             -- SHA-256 of the parent's structure and weights; empty for the start network
-    transformations TEXT NOT NULL,    -- separated by spaces
-    seed INTEGER NOT NULL,
-    architecture TEXT NOT NULL,       -- layer string
-    parameters INTEGER NOT NULL,      -- trainable weights
-    accuracy REAL NOT NULL,           -- fraction of the validation images
-    loss REAL,                        -- mean cross-entropy on them, nats
-    seconds REAL NOT NULL,
-    failure TEXT NOT NULL,            -- empty if there was none
-    reused INTEGER NOT NULL,          -- 1 if it was not trained for this row, because an equal child was
-    curve TEXT NOT NULL,              -- JSON: the accuracy after each epoch, if somebody looked
-    stopped INTEGER NOT NULL          -- 1 if it ended early, because it was worse than its siblings had been
-)
-"""
+#: Batches whose agent state is kept.
+GENERATIONS = 2
 
+#: What a process leaves behind that was killed before there was a record.
+_EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial"})
 
-@dataclass(frozen=True, kw_only=True)
-class Network:
-    """One row of the record; see the schema for what its fields mean."""
-
-    id: int
-    batch: int
-    parent: str
-    transformations: str
-    seed: int
-    architecture: str
-    parameters: int
-    accuracy: float
-    loss: float | None
-    seconds: float
-    failure: str
-    reused: bool = False
-    curve: str = "[]"
-    stopped: bool = False
-
-
-_COLUMNS = tuple(field.name for field in fields(Network))
+#: What a process that was killed may leave behind.
+_LEFTOVERS = ("workers-*", "*.partial*", "weights/*.partial*")
 
 
 class RunDirectory:
-    """A new run directory, open for writing.
+    """A run directory that this process owns until `close`.
 
     Args:
-        path: Where it is made.
+        path: The directory.
+        new: The run to begin there; None to go on with the one that is there.
 
     Raises:
-        InvalidConfiguration: If it holds something already, or cannot be made.
+        InvalidConfiguration: If it cannot be made, holds something already, or holds no run.
+        RunBusy: If another process owns it.
+        RunDamaged: If its record is not as it was written.
     """
 
-    def __init__(self, path: Path) -> None:
-        check_free(path)
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InvalidConfiguration(
-                f"--output {path} cannot be made: {error.strerror}. Name another one."
-            ) from error
+    def __init__(self, path: Path, new: Run | None = None) -> None:
         self.path = path
-        self._database = sqlite3.connect(path / "run.sqlite")
-        self._database.execute("PRAGMA journal_mode=WAL")
-        self._database.execute("PRAGMA synchronous=FULL")
-        with self._database:
-            self._database.execute(_SCHEMA)
+        with ExitStack() as undo:
+            if new:
+                check_free(path)
+                with storing(path, "Name another directory."):
+                    path.mkdir(parents=True, exist_ok=True)
+            elif not self.record_file.is_file():
+                raise InvalidConfiguration(f"{path} is no run directory: it holds no {self.record_file.name}.")
+            self._lock = _owned(path)
+            undo.callback(self._lock.release)
+            self._sweep()
+            self.record = Record.create(self.record_file, new) if new else Record(self.record_file, writable=True)
+            undo.pop_all()
+        self.copy_record()
+
+    def _sweep(self) -> None:
+        for pattern in _LEFTOVERS:
+            for left in self.path.glob(pattern):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._database.close()
+        self.record.close()
+        (self.path / "owner.json").unlink(missing_ok=True)
+        self._lock.release()
 
     @property
-    def start(self) -> Path:
-        """The trained start network, the parent of all children."""
-        return self.path / "start.keras"
+    def record_file(self) -> Path:
+        """The record."""
+        return self.path / "run.sqlite"
 
     @property
     def best(self) -> Path:
         """The best network so far."""
         return self.path / "best.keras"
 
-    def write_config(self, config: dict[str, Any]) -> None:
-        """Keep the resolved configuration."""
-        self._write_json("config.json", config)
+    def weights(self, network: int) -> Path:
+        """Where the weights of a network are, if they are kept."""
+        return weights_file(self.path, network)
 
-    def write_split(self, fingerprint: str, validation_indices: np.ndarray) -> None:
-        """Name the validation images by their places in the data set's own `x_train`."""
-        split = {"fingerprint": fingerprint, "validation_indices": validation_indices.tolist()}
-        self._write_json("split.json", split)
+    def keep_weights(self, networks: Collection[int]) -> None:
+        """Delete the weights of all networks but these and the start network."""
+        kept = {self.weights(network) for network in networks}
+        for path in (self.path / "weights").glob("*.keras"):
+            if path not in kept:
+                path.unlink()
 
-    def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        (self.path / name).write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    def publish_best(self, network: int) -> None:
+        """Make a network the `best.keras`."""
+        partial = self.path / "best.partial.keras"
+        with storing(self.best):
+            shutil.copyfile(self.weights(network), partial)
+            partial.replace(self.best)
 
-    def record(self, network: Network) -> None:
-        """Commit one network."""
-        statement = f"INSERT INTO network ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-        with self._database:
-            self._database.execute(statement, astuple(network))
+    def write_state(self, batch: int, state: dict[str, np.ndarray]) -> tuple[str, str]:
+        """Write what an agent has learned; the file's name and its SHA-256, which belong into the batch's row."""
+        path = self.path / f"agent-{batch}.npz"
+        content = BytesIO()
+        np.savez(content, **state)  # type: ignore[arg-type]  # NumPy's stub takes `allow_pickle` for one of the arrays
+        write_whole(path, content.getvalue())
+        return path.name, hashlib.sha256(content.getvalue()).hexdigest()
 
-    def networks(self) -> list[Network]:
-        """All networks, in the order in which they were finished."""
-        rows = self._database.execute(f"SELECT {', '.join(_COLUMNS)} FROM network ORDER BY id")
-        return [Network(**dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+    def read_state(self, batch: Batch) -> dict[str, np.ndarray] | None:
+        """What the agent had learned after a batch; None if the file is not there or not as it was written."""
+        path = self.path / Path(batch.state).name
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(content).hexdigest() != batch.sha256:
+            return None
+        with np.load(BytesIO(content), allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    def forget_states(self, before: int) -> None:
+        """Delete the states of all batches before this one."""
+        for path in self.path.glob("agent-*.npz"):
+            number = path.stem.removeprefix("agent-")
+            if number.isdecimal() and int(number) < before:
+                path.unlink()
+
+    def copy_record(self) -> None:
+        """Keep a copy of the record as it is now."""
+        self.record.copy_to(self.record_file.with_suffix(".copy.sqlite"))
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write something for people."""
+        write_whole(self.path / name, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def weights_file(run: Path, network: int) -> Path:
+    """Where a run directory has the weights of a network, if they are kept."""
+    return run / "weights" / f"{network}.keras" if network else run / "start.keras"
 
 
 def check_free(path: Path) -> None:
     """Refuse to write among other files.
 
     Raises:
-        InvalidConfiguration: If the directory is not empty, or is a file.
+        InvalidConfiguration: If the directory is not empty, is a file, or has a name that cannot be shown or stored.
+        RunBusy: If another process works on a run there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    checked_path(path)
+    if (path / "run.sqlite").exists():
+        check_not_busy(path)
+        raise InvalidConfiguration(
+            f"--output must be a new or empty directory, and {path} holds a run already. To go on with it: "
+            f"--resume {path}"
+        )
+    if path.exists() and (not path.is_dir() or any(each.name not in _EMPTY for each in path.iterdir())):
         raise InvalidConfiguration(f"--output must be a new or empty directory. {path} holds something already.")
+
+
+def check_not_busy(path: Path) -> None:
+    """Refuse a run directory on which another process works.
+
+    Raises:
+        RunBusy: Naming the process.
+    """
+    try:
+        FileLock(path / "lock").acquire(timeout=0).lock.release()
+    except Timeout:
+        raise _busy(path) from None
+
+
+def _busy(path: Path) -> RunBusy:
+    name = "another process"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        told = json.loads((path / "owner.json").read_text())
+        name = f"process {int(told['pid'])} on {told['host']!r}, since {told['since']!r}"
+    return RunBusy(f"{path} is in use by {name}. Wait until it is done, or end it.")
+
+
+def _owned(path: Path) -> FileLock:
+    """The lock of a directory, after this process has become its owner."""
+    lock, owner = FileLock(path / "lock"), path / "owner.json"
+    try:
+        with storing(path):
+            lock.acquire(timeout=0)
+    except Timeout:
+        raise _busy(path) from None
+    try:
+        since = datetime.now().isoformat(" ", "seconds")
+        write_whole(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode())
+    except BaseException:
+        lock.release()
+        raise
+    return lock
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that after a crash it is the old or the new one, whole."""
+    partial = path.with_name(f"{path.name}.partial")
+    with storing(path):
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+
+
+@contextmanager
+def storing(path: Path, what_to_do: str = "Make room, and resume.") -> Iterator[None]:
+    """Tell of a disk that is full or cannot be written in one line.
+
+    Raises:
+        StorageFailed: If the disk is full.
+        InvalidConfiguration: If the path cannot be written for another reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise StorageFailed(f"{path} cannot be written: {error.strerror}. {what_to_do}") from error
+        raise InvalidConfiguration(f"{path} cannot be written: {error.strerror or error}. {what_to_do}") from error

@@ -1,17 +1,16 @@
 """Networks on disk: whole Keras files, written so that an interrupted write leaves the old file."""
 
 import os
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import ZipFile
 
 import keras
 
-from eas_tf.errors import InvalidConfiguration
+from eas_tf.archives import bomb
+from eas_tf.errors import EASError, InvalidConfiguration
 from eas_tf.surgery.graph import LayerGraph
-
-#: What Keras and the zip file below it raise for files that are damaged, or are no networks.
-_UNREADABLE = (ValueError, OSError, KeyError, TypeError, EOFError, RuntimeError, BadZipFile, zlib.error)
+from eas_tf.surgery.messages import first_line
+from eas_tf.text import printable
 
 
 def save_network(graph: LayerGraph, path: Path) -> None:
@@ -27,11 +26,30 @@ def load_network(path: Path) -> LayerGraph:
     """Read a `.keras` file.
 
     Raises:
-        InvalidConfiguration: If it has another suffix (Keras would run code from an `.h5`), or cannot be read.
+        InvalidConfiguration: If it has another suffix (Keras would run code from an `.h5`), or cannot be read without
+            running code that is in it, such as a lambda.
     """
     if path.suffix != ".keras":
-        raise InvalidConfiguration(f"A network is stored in a .keras file. Received: {path}")
+        raise InvalidConfiguration(f"A network is stored in a .keras file. Received: {printable(path)}")
     try:
+        _check_archive(path)
         return LayerGraph.from_keras(keras.models.load_model(path, compile=False, safe_mode=True))
-    except _UNREADABLE as error:
-        raise InvalidConfiguration(f"{path} cannot be read as a Keras model: {str(error).splitlines()[0]}") from error
+    except EASError:
+        raise
+    except Exception as error:
+        # A damaged or foreign file may fail anywhere in zipfile, zlib, json, h5py or Keras. Only the first sentence of
+        # the cause is repeated: the next ones tell how to run the code in a file, or quote all of its configuration.
+        cause = Exception(str(error).rpartition("Exception encountered: ")[2] or type(error).__name__)
+        reason = printable(first_line(cause).split(". ")[0])
+        raise InvalidConfiguration(
+            f"{printable(path)} cannot be read as a Keras model. Expected an undamaged file, in which there is no code "
+            f"and no layer that this process does not know. Received: {reason}"
+        ) from error
+
+
+def _check_archive(path: Path) -> None:
+    if path.exists() and not path.is_file():
+        raise OSError("a folder, a pipe or a device")
+    with ZipFile(path) as archive:
+        if reason := bomb(archive, path):
+            raise OSError(reason)

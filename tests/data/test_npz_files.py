@@ -1,11 +1,14 @@
 """A user's own .npz: what is accepted, and that everything else is refused in one line that says what to do."""
 
 import io
+import os
 import pickle
 import re
+import time
 import zipfile
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -136,6 +139,14 @@ def write_zip(path, x_train, compression=zipfile.ZIP_DEFLATED):
         archive.writestr("y_train.npy", array_bytes(Y))
 
 
+def test_the_header_of_an_old_python_is_read_without_a_warning(path):
+    """Warnings are errors in all tests; NumPy warns of the long integers of Python 2."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (40L, 4L, 5L, 3L)}"
+    header += b" " * (117 - len(header)) + b"\n"
+    write_zip(path, b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + X.tobytes())
+    assert load(path).input_shape == (4, 5, 3)
+
+
 def test_a_member_that_occurs_twice_is_refused(path):
     save(path)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
@@ -176,6 +187,112 @@ def test_a_zip_bomb_is_refused_unread(path):
     assert "at most 8 GiB in all. Received: 16.0 GiB" in refusal(path)
 
 
+def test_a_gigabyte_of_zeros_is_refused_unread(path):
+    """x_train is 1,024,000,000 bytes that deflate to some megabytes: everything about the file is true."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("x_train.npy", "w") as member:
+            shape = (1_000_000, 32, 32, 1)
+            np.lib.format.write_array_header_1_0(member, {"descr": "|u1", "fortran_order": False, "shape": shape})
+            for _ in range(1000):
+                member.write(bytes(1_024_000))
+        archive.writestr("y_train.npy", array_bytes(np.arange(1_000_000) % 10))
+    begin = time.process_time()
+    message = refusal(path)
+    assert "no zip bomb" in message
+    assert "np.savez" in message
+    assert time.process_time() - begin < 0.2
+
+
+def test_a_file_may_be_large_or_well_compressed(path, monkeypatch):
+    """Masks compress to a hundredth. Both limits must be exceeded; the one on bytes is lowered to 1 MiB for this."""
+    monkeypatch.setattr("eas_tf.archives.LARGE", 1 << 20)
+    rng, labels = np.random.default_rng(0), np.arange(4_000) % 4
+    photographs = rng.integers(0, 256, (4_000, 32, 32), np.uint8)
+    masks = np.kron(rng.integers(0, 2, (4_000, 4, 4), np.uint8), np.full((8, 8), 255, np.uint8))
+    zeros = np.zeros((4_000, 32, 32), np.uint8)
+    for images, most in ((photographs, 1.1), (masks, 120)):
+        save(path, x_train=images, y_train=labels)
+        assert most / 2 < images.nbytes / path.stat().st_size < most
+        assert load(path).classes == 4
+    assert "no zip bomb" in refusal(save(path, x_train=zeros, y_train=labels))
+    np.savez(path, x_train=zeros, y_train=labels)
+    assert load(path).classes == 4
+
+
+def test_what_does_not_fit_in_memory_is_refused_unread(path, monkeypatch):
+    full = psutil.virtual_memory()._replace(available=1000)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: full)
+    assert "fit in memory, of which 0.0 GiB are free" in refusal(save(path))
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_is_not_waited_for_and_a_link_is_followed(path, tmp_path):
+    os.mkfifo(path)
+    assert "a folder, a pipe or a device" in refusal(path)
+    (tmp_path / "device.npz").symlink_to("/dev/zero")
+    assert "a folder, a pipe or a device" in refusal(tmp_path / "device.npz")
+    (tmp_path / "loop.npz").symlink_to("loop.npz")
+    assert "cannot be read" in refusal(tmp_path / "loop.npz")
+    (tmp_path / "gone.npz").symlink_to("gone")
+    assert "no file" in refusal(tmp_path / "gone.npz")
+    save(tmp_path / "real.npz")
+    (tmp_path / "link.npz").symlink_to("real.npz")
+    assert load(tmp_path / "link.npz").classes == 4
+
+
+HOSTILE_NAMES = [
+    "",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "/dev/zero",
+    "/",
+    "digits\0",
+    "digits\n",
+    "\x1b[31mdigits",
+    "\x1b]0;title\x07",
+    "<script>alert(1)</script>",
+    "\u202edigits",
+    "\ud800",
+    "d" * 100_000,
+    "mine.npy",
+    "~nobody-of-that-name/mine.npz",
+    "mi\0ne.npz",
+    "mi\nne.npz",
+    "\x1b[31mmine.npz",
+    "\u2028mine.npz",
+    "\ud800.npz",
+    "../../x.npz",
+    "m" * 300 + ".npz",
+    "m/" * 50_000 + ".npz",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES, ids=lambda name: repr(name[:20]))
+def test_a_hostile_name_is_refused_in_one_short_printable_line(name):
+    with pytest.raises(InvalidData) as caught:
+        load(name)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_a_file_whose_name_or_content_has_control_characters_is_not_printed_as_it_is(tmp_path):
+    path = save(tmp_path / "\x1b[31m.npz")
+    with pytest.raises(InvalidData, match=r"without control characters.*\\x1b\[31m") as caught:
+        load(path)
+    assert str(caught.value).isprintable()
+    np.savez(tmp_path / "mine.npz", **{f"\x1b[31m{'x' * 1000}{i}": X for i in range(20)})
+    message = refusal(tmp_path / "mine.npz")
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+@pytest.mark.parametrize("folder", ["a\0b", "\x1b[31m", "~nobody-of-that-name"])
+def test_a_hostile_folder_is_refused_before_tensorflow_datasets_sees_it(folder):
+    with pytest.raises(InvalidData, match="Received: '") as caught:
+        load("cifar10", data_dir=folder)
+    assert str(caught.value).isprintable()
+
+
 def test_an_encrypted_or_truncated_file_is_refused(path):
     content = save(path).read_bytes()
     for size in range(0, len(content), 97):
@@ -190,7 +307,6 @@ def test_an_encrypted_or_truncated_file_is_refused(path):
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 @given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 7)), min_size=1, max_size=3))
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@pytest.mark.filterwarnings("ignore:Reading `.npy`")
 def test_flipped_bits_never_change_the_images_and_never_raise_anything_else(path, compression, flips):
     write_zip(path, array_bytes(X), compression=compression)
     expected = load(path).fingerprint

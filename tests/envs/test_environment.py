@@ -1,6 +1,6 @@
 """One environment: seeds, memory, ends, refusals, pictures."""
 
-from math import pi, tan
+from math import inf, pi, tan
 
 import gymnasium as gym
 import numpy as np
@@ -55,7 +55,7 @@ def test_the_request_and_the_last_info_describe_the_child():
     assert info["parameters"] == child.parameter_count
     assert tuple(map(parse_transformation, info["transformations"].split())) == request.transformations
     assert (info["accuracy"], info["failure"], info["illegal"]) == (0.25, "", False)
-    assert not {"accuracy", "failure", "transformations"} & set().union(*(step[INFO] for step in steps[:-1]))
+    assert not {"accuracy", "score", "failure", "transformations"} & set().union(*(step[INFO] for step in steps[:-1]))
 
 
 def test_the_reward_comes_with_the_last_step_only():
@@ -68,6 +68,22 @@ def test_the_reward_knows_how_many_images_were_validated():
     """Accuracy 1 on 200 images counts as 1 - 1/400."""
     steps = rollout(EASEnv(evaluator=RecordingEvaluator(1.0, validation_images=200)), seed=0, actions=0)
     assert steps[-1][REWARD] == pytest.approx(tan((1 - 1 / 400) * pi / 2))
+
+
+@pytest.mark.parametrize("price_start", [None, "C(32,3,1), P(4,4,AVG), SM(10)"])
+def test_the_reward_is_made_of_the_accuracy_less_the_price(price_start):
+    """Without prices the score is the accuracy itself, whatever network costs nothing."""
+    prices = {"price_parameters": 0.2, "price_multiply_adds": 0.1}
+    for kwargs in ({}, prices):
+        env = EASEnv(evaluator=RecordingEvaluator(0.5), schedule=SHORT, price_start=price_start, **kwargs)
+        _, reward, *_, info = rollout(env, seed=0, actions=0)[-1]
+        child, free = env.architecture, PlainCNN.parse(price_start or TABLE_1)
+        expected = 0.5
+        for name in kwargs and ("parameter_count", "multiply_adds"):
+            expected *= (getattr(child, name) / getattr(free, name)) ** -(0.2 if name == "parameter_count" else 0.1)
+        assert info["accuracy"] == 0.5
+        assert info["score"] == (0.5 if not kwargs else pytest.approx(expected))
+        assert reward == tan(info["score"] * pi / 2)
 
 
 def test_a_failed_child_earns_nothing_and_says_why():
@@ -175,6 +191,14 @@ def test_any_schedule_is_followed(schedule):
         ({"input_shape": [32, 32]}, InvalidConfiguration, r"height, width and channels. Received: \(32, 32\)"),
         ({"input_shape": [32, 0, 3]}, InvalidArchitecture, r"positive height"),
         ({"input_shape": [4, 4, 3]}, InvalidArchitecture, r"Use larger images or fewer pools"),
+        ({"price_parameters": -1}, InvalidConfiguration, r"price_parameters must be a finite number.*Received: -1"),
+        ({"price_multiply_adds": inf}, InvalidConfiguration, r"price_multiply_adds must be.*Received: inf"),
+        ({"price_start": "C(16,3,1)"}, InvalidArchitecture, r"At position 9"),
+        (
+            {"price_start": "C(16,3,1), SM(5)"},
+            InvalidConfiguration,
+            r"price_start ends in 5 classes. Expected: SM\(10\)",
+        ),
     ],
 )
 def test_what_makes_no_sense_is_refused_when_the_environment_is_made(kwargs, error, message):

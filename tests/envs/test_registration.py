@@ -28,11 +28,17 @@ def test_check_env_is_content(name):
     check_env(surrogate(name).unwrapped)
 
 
+def classes(name):
+    return ENVIRONMENTS[name].get("classes", 10)
+
+
 @ids
 def test_the_spec_survives_json_and_rebuilds_the_environment(name):
-    env = surrogate(name, schedule=["widen", "deepen", "deepen"], max_parameters=400_000)
+    prices = {"price_parameters": 0.07, "price_multiply_adds": 0.01, "price_start": f"C(8,3,1), SM({classes(name)})"}
+    env = surrogate(name, schedule=["widen", "deepen", "deepen"], max_parameters=400_000, **prices)
     rebuilt = gym.make(EnvSpec.from_json(env.spec.to_json()))
     assert rebuilt.spec == env.spec
+    assert rebuilt.unwrapped.process == env.unwrapped.process
     assert rebuilt.observation_space == env.observation_space
     assert rebuilt.action_space == env.action_space
     steps, again = (rollout(one, seed=3, actions=5) for one in (env, rebuilt))

@@ -75,6 +75,7 @@ def test_a_batch_is_evaluated_in_one_call():
     assert [str(request.architecture) for request in (one, two, three)] == list(last[4]["architecture"])
     np.testing.assert_allclose(last[1], [np.tan(a * np.pi / 2) for a in (0.1, 0.5, 0.9)])
     np.testing.assert_array_equal(last[4]["accuracy"], [0.1, 0.5, 0.9])
+    np.testing.assert_array_equal(last[4]["score"], last[4]["accuracy"])
     assert [" ".join(map(str, r.transformations)) for r in (one, two, three)] == list(last[4]["transformations"])
 
 
@@ -136,6 +137,17 @@ def test_observations_and_masks_of_different_calls_share_no_memory():
     for observation, *_, info in play(EASVectorEnv(2, evaluator="surrogate", schedule=SHORT), seed=0, steps=9):
         arrays += [observation["layers"], info["action_mask"]["deepen"], info["action_mask"]["widen"]]
     assert not any(np.shares_memory(array, other) for i, array in enumerate(arrays) for other in arrays[:i])
+
+
+def test_a_batch_takes_the_keyword_arguments_of_one_but_draws_nothing():
+    kwargs = {"schedule": SHORT, "price_parameters": 0.1, "price_start": "C(16,3,1), SM(10)"}
+    *_, last = play(EASVectorEnv(2, evaluator=RecordingEvaluator(0.5), **kwargs), seed=0, steps=4)
+    *_, apart = play(SyncVectorEnv([lambda: EASEnv(evaluator=RecordingEvaluator(0.5), **kwargs)] * 2), seed=0, steps=4)
+    assert (last[4]["score"] != 0.5).all()
+    np.testing.assert_array_equal(last[4]["score"], apart[4]["score"])
+    for wrong in ({"render_mode": "ansi"}, {"epoch": 3}):
+        with pytest.raises(TypeError, match=f"keyword argument '{next(iter(wrong))}'"):
+            EASVectorEnv(2, evaluator="surrogate", **wrong)
 
 
 @pytest.mark.parametrize("num_envs", [0, -1])

@@ -15,7 +15,7 @@ from eas_tf.evaluation.child import ChildTrainer
 from eas_tf.evaluation.engine import InlineEngine
 from eas_tf.evaluation.stopping import keeps_up, median_floors
 from eas_tf.evaluation.train import TrainEvaluator
-from eas_tf.search.run_directory import Network, RunDirectory
+from eas_tf.search.record import Network, Record, Run
 from eas_tf.training.trainer import Trainer
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
@@ -109,14 +109,17 @@ def test_off_looks_at_nothing(family, engine):
 
 
 def record(folder, curves):
-    with RunDirectory(folder) as run:
-        for number, curve in enumerate(curves):
-            row = Network(
-                id=number, batch=(number + 4) // 5, parent="", transformations=f"wider(0,{number})", seed=0,
-                architecture="SM(10)", parameters=1, accuracy=curve[-1] if curve else 0.5, loss=None, seconds=1.0,
-                failure="", curve=str(list(curve)),
-            )  # fmt: skip
-            run.record(row)
+    folder.mkdir()
+    run = Record.create(folder / "run.sqlite", Run(config="{}", versions="{}", fingerprint="", created=""))
+    for number, curve in enumerate(curves):
+        row = Network(
+            id=number, kind="child" if number else "start", stage=1, batch=(number + 4) // 5,
+            parent=0 if number else None, transformations=f"wider(0,{number})", seed=0, architecture="SM(10)",
+            parameters=1, multiply_adds=1, epochs=3, accuracy=curve[-1] if curve else 0.5, score=0.5, loss=None,
+            seconds=1.0, curve=str(list(curve)),
+        )  # fmt: skip
+        run.add(row, seconds=1.0)
+    run.close()
     return str(folder)
 
 
@@ -135,5 +138,5 @@ def test_a_recorded_search_is_replayed(tmp_path, capsys):
 def test_a_search_without_curves_is_refused(tmp_path):
     with pytest.raises(InvalidConfiguration, match="--stopping watch"):
         compare_stopping.main([record(tmp_path / "run", [(), (), ()])])
-    with pytest.raises(InvalidConfiguration, match="not the directory of a search"):
+    with pytest.raises(InvalidConfiguration, match="is no run directory"):
         compare_stopping.main([str(tmp_path / "nothing")])

@@ -8,7 +8,7 @@ import pytest
 from families import ARCHITECTURE, DIGITS, RECIPE, request, trained_family, without_seconds
 
 from eas_tf.architecture import Net2Deeper, Net2Wider, PlainCNN
-from eas_tf.errors import InvalidConfiguration, InvalidData
+from eas_tf.errors import InvalidConfiguration, InvalidData, Stopped
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import ChildTrainer
 from eas_tf.evaluation.engine import InlineEngine
@@ -47,14 +47,14 @@ def evaluator_of(family, engine, **options):
 
 def test_children_inherit_and_results_come_in_order(family_and_start, engine):
     (family, start), seen = family_and_start, []
-    evaluator = evaluator_of(family, engine, on_result=lambda *result: seen.append(result))
+    evaluator = evaluator_of(family, engine, on_child=lambda *told: seen.append(told))
     requests = [request(family, WIDER), request(family, DEEPER, Net2Wider(3, 12))]
     results = list(evaluator.evaluate(requests))
     assert [(number, asked) for number, asked, *_ in seen] == list(enumerate(requests))
-    assert [result for *_, result, _ in seen] == results
-    for _, asked, result, network in seen:
+    assert [child.result for *_, child in seen] == results
+    for _, asked, child in seen:
+        result, graph = child.result, child.graph
         assert result.failure is None
-        graph = network()
         assert graph.to_keras().count_params() > 0
         assert str(asked.architecture).count(" C(") + 1 == sum(node.layer == "Conv2D" for node in graph.nodes)
         # After one epoch at a fifth of the rate a child has kept what its parent knew.
@@ -73,15 +73,41 @@ def test_the_seed_of_a_request_decides_its_result(family, engine):
 
 def test_equal_children_are_trained_once_in_a_batch_and_later(family, engine):
     seen = []
-    evaluator = evaluator_of(family, engine, on_result=lambda *result: seen.append(result))
+    evaluator = evaluator_of(family, engine, on_child=lambda *told: seen.append(told))
     asked = [request(family, WIDER, seed=1), request(family, DEEPER), request(family, WIDER, seed=2)]
     results = [*evaluator.evaluate(asked), *evaluator.evaluate([request(family, WIDER, seed=3)])]
     assert [result.reused for result in results] == [False, False, True, True]
     assert results[2] == results[3] == replace(results[0], seconds=0.0, reused=True)
-    assert sorted(number for number, *_ in seen) == [0, 1, 2, 3]
-    # A network is there for the asking, although it was not trained for this request.
-    (network,) = [network for number, *_, network in seen if number == 3]
-    assert sum(node.layer == "Conv2D" for node in network().nodes) == 2
+    assert sorted(number for number, *_ in seen) == [0, 0, 1, 2]
+    assert [child.graph is None for *_, child in sorted(seen[:3], key=lambda told: told[0])] == [False, False, True]
+
+
+def test_what_was_told_of_before_is_recalled_and_not_told_again(family, engine):
+    asked, seen = [request(family, WIDER, seed=1), request(family, DEEPER)], []
+    (earlier,) = evaluator_of(family, engine).evaluate(asked[:1])
+    evaluator = evaluator_of(
+        family,
+        engine,
+        on_child=lambda number, *_: seen.append(number),
+        recall=lambda number, asked: replace(earlier, seconds=99.0) if (number, asked.seed) == (0, 1) else None,
+    )
+    first, second = evaluator.evaluate(asked)
+    assert first == replace(earlier, seconds=99.0)
+    assert seen == [1]
+    # Like any other, a recalled child is not trained again under another seed.
+    (again,) = evaluator.evaluate([request(family, WIDER, seed=7)])
+    assert again == replace(earlier, seconds=0.0, reused=True)
+    assert not second.reused
+
+
+def test_children_that_may_not_start_end_the_evaluation_after_those_that_have_started(family, engine):
+    seen, answers = [], iter([True, False])
+    evaluator = evaluator_of(
+        family, engine, on_child=lambda number, *_: seen.append(number), may_start=lambda: next(answers)
+    )
+    with pytest.raises(Stopped, match="1 children of 2"):
+        list(evaluator.evaluate([request(family, WIDER), request(family, DEEPER)]))
+    assert seen == [0]
 
 
 def test_another_recipe_is_another_child(family, engine):

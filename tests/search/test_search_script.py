@@ -71,16 +71,17 @@ def test_a_line_a_network_and_a_leaderboard(finished, rows):
 def test_every_child_can_be_rebuilt_from_its_row(finished, rows):
     start, *children = rows
     assert len(children) == 11
-    digest = load_network(finished[0] / "start.keras").digest
+    assert start["digest"] == load_network(finished[0] / "start.keras").digest
     for row in children:
         child = PlainCNN.parse(start["architecture"], (8, 8, 1))
         for text in row["transformations"].split():
             child = parse_transformation(text).apply(child)
         assert str(child) == row["architecture"]
         assert child.parameter_count == row["parameters"]
-        assert row["parent"] == digest
+        assert row["parent"] == 0
         assert 0 <= row["accuracy"] <= 1
         assert row["failure"] == ""
+        assert row["score"] == row["accuracy"]
     assert len({row["seed"] for row in rows}) == 12
 
 
@@ -140,7 +141,7 @@ def test_an_interrupted_search_keeps_what_is_finished(tmp_path):
     database = sqlite3.connect(tmp_path / "out" / "run.sqlite")
     assert database.execute("SELECT count(*) FROM network").fetchone() == (2,)
     database.close()
-    assert {"best.keras", "start.keras", "progress.png"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"best.keras", "start.keras"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def save(path, **arrays):
@@ -169,8 +170,14 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--batch", "5000"], "--batch must be at most"),
         (["--space", "huge"], "The spaces are"),
         (["--output", "full"], "holds something already"),
-        (["--output", "full/thesis.tex/out"], "cannot be made"),
-        (["--output", "/proc/nothing/here"], "cannot be made"),
+        (["--output", "full/thesis.tex/out"], "cannot be written: Not a directory"),
+        (["--output", "/proc/nothing/here"], "cannot be written"),
+        (["--resume", "full"], "holds no run.sqlite"),
+        (["--extend"], "name it with --resume"),
+        (["--stages", "300,x"], "--stages is the children of each stage"),
+        (["--stages", "300,0"], "--stages is the children of each stage"),
+        (["--max-hours", "0"], "--max-hours must be positive"),
+        (["--price-parameters", "-1"], "price_parameters must be a finite number"),
         (["--workers", "0"], 'workers is "auto" or at least 1'),
         (["--workers", "100000", "--cache", "cache.sqlite"], "100000 workers need about"),
         (["--child-seconds", "0"], "child_seconds must be positive"),

@@ -1,7 +1,9 @@
 """Whole networks in `.keras` files."""
 
+import os
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -103,6 +105,72 @@ def test_files_with_layers_of_their_own_are_refused(tmp_path):
     keras.Sequential([keras.Input((2,)), Hidden()]).save(path)
     with pytest.raises(EASError, match="cannot be read as a Keras model"):
         load_network(path)
+
+
+def refusal(path):
+    with pytest.raises(InvalidConfiguration, match="cannot be read as a Keras model") as caught:
+        load_network(path)
+    message = str(caught.value)
+    assert message.isprintable()
+    assert len(message) < 600
+    assert not [word for word in ("unsafe", "safe_mode", "register_keras", "Full object") if word in message]
+    return message
+
+
+def test_code_in_a_file_is_not_run_and_nobody_is_told_to(tmp_path):
+    path = tmp_path / "lambda.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x)]).save(path)
+    assert "Lambda" in refusal(path)
+
+
+def test_layers_that_another_program_registered_are_refused(tmp_path):
+    path = tmp_path / "foreign.keras"
+    foreign = keras.saving.register_keras_serializable("elsewhere")(type("Foreign", (Hidden,), {}))
+    keras.Sequential([keras.Input((2,)), foreign()]).save(path)
+    keras.saving.get_custom_objects().pop("elsewhere>Foreign")
+    assert "'Foreign'" in refusal(path)
+
+
+def test_a_zip_bomb_is_refused_unread(graph, tmp_path):
+    path = tmp_path / "bomb.keras"
+    save_network(graph, path)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open("assets/zeros", "w") as member,
+    ):
+        for _ in range(300):
+            member.write(bytes(1 << 20))
+    assert "that unpack to 300 MiB" in refusal(path)
+
+
+def test_a_configuration_that_is_nested_too_deep_is_refused(tmp_path):
+    path = tmp_path / "deep.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", '{"a":' * 100_000 + "0" + "}" * 100_000)
+    refusal(path)
+
+
+def test_hdf5_under_another_name_and_a_folder_are_refused(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.save_weights(tmp_path / "model.weights.h5")
+    (tmp_path / "model.weights.h5").rename(tmp_path / "renamed.keras")
+    assert "not a zip file" in refusal(tmp_path / "renamed.keras")
+    (tmp_path / "folder.keras").mkdir()
+    assert "a folder" in refusal(tmp_path / "folder.keras")
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.keras")
+    assert "a pipe" in refusal(tmp_path / "pipe.keras")
+
+
+def test_control_characters_in_a_name_are_not_printed_as_they_are(tmp_path):
+    refusal(tmp_path / "\x1b[31m\n.keras")
+    with pytest.raises(InvalidConfiguration, match=r"is stored in a \.keras file") as caught:
+        load_network(tmp_path / "\x1b[31m\n.h5")
+    assert str(caught.value).isprintable()
 
 
 @pytest.mark.slow

@@ -1,0 +1,88 @@
+"""When a search ends before its last network: budgets, signals, and children that all fail."""
+
+import signal
+import sys
+import time
+from types import FrameType, TracebackType
+from typing import Self
+
+from eas_tf.search.config import SearchConfig
+from eas_tf.search.record import Network
+from eas_tf.search.report import ranked
+
+#: So many failures one after the other are no accident.
+FAILURES_IN_A_ROW = 20
+
+
+class Interruption:
+    """Ctrl-C and SIGTERM: the first ends work in an orderly way, the second at once (`KeyboardInterrupt`).
+
+    Args:
+        first: What to tell a person at the first.
+    """
+
+    def __init__(self, first: str) -> None:
+        self._first, self.asked = first, False
+
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signal module's signature
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        print(self._first, file=sys.stderr, flush=True)
+
+
+class Limits:
+    """Says whether another child may start.
+
+    Args:
+        config: The budgets.
+        interruption: Somebody's wish to end.
+        seconds: Worked before, by other processes.
+    """
+
+    def __init__(self, config: SearchConfig, interruption: Interruption, seconds: float) -> None:
+        self._config, self._interruption = config, interruption
+        self._began = time.monotonic() - seconds
+        self._since_best = self._failures = 0
+        self._best: Network | None = None
+
+    def seconds_left(self) -> float | None:
+        """Of `--max-hours`; None where there is no such limit."""
+        hours = self._config.max_hours
+        return None if hours is None else max(0.0, hours * 3600 - (time.monotonic() - self._began))
+
+    def count(self, network: Network, *, earlier: bool = False) -> None:
+        """Take in one more finished network; the failures of earlier processes may have been mended since."""
+        self._failures = self._failures + 1 if network.failure and not earlier else 0
+        best = ranked([*filter(None, [self._best]), network])[:1]
+        self._since_best = 0 if best == [network] else self._since_best + (network.kind == "child")
+        self._best = best[0] if best else None
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether too many children have failed, one after the other."""
+        return self._failures >= FAILURES_IN_A_ROW
+
+    def reason(self) -> str:
+        """Why no further child starts; empty as long as one may."""
+        if self._interruption.asked:
+            return "interrupted"
+        if self.seconds_left() == 0:
+            return f"--max-hours {self._config.max_hours:g} is used up"
+        if self._config.patience is not None and self._since_best >= self._config.patience:
+            return f"--patience: no new best network in {self._since_best} children"
+        return ""
+
+    def may_start(self) -> bool:
+        """Whether another child may start."""
+        return not self.reason()

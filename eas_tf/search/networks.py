@@ -1,0 +1,280 @@
+"""The networks of a run: their rows in the record, and the weights of those that are needed again."""
+
+import json
+import math
+import time
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from eas_tf.architecture import PlainCNN, parse_transformation
+from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
+from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation.child import Child, Family
+from eas_tf.evaluation.engine import Engine
+from eas_tf.evaluation.start import train_start
+from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
+from eas_tf.search.plan import Plan
+from eas_tf.search.progress import Progress
+from eas_tf.search.record import Kind, Network
+from eas_tf.search.report import line, ranked
+from eas_tf.search.run_directory import RunDirectory, storing
+from eas_tf.surgery import LayerGraph, load_network, save_network
+from eas_tf.training.trainer import Trainer
+
+
+class Networks:
+    """All networks of a run so far. A network whose weights are lost is trained again when they are needed.
+
+    Args:
+        plan: What is searched.
+        run: Where rows and weights are kept.
+        engine: Trains children.
+        trainer: Trains the start network.
+        limits: Count failures, and end long trainings.
+        progress: Told of each network.
+    """
+
+    def __init__(
+        self, plan: Plan, run: RunDirectory, engine: Engine, trainer: Trainer, limits: Limits, progress: Progress
+    ) -> None:
+        self._plan, self._run, self._engine, self._trainer = plan, run, engine, trainer
+        self._limits, self._progress = limits, progress
+        self._rows = {network.id: network for network in run.record.networks()}
+        self._whole: dict[int, str] = {}  # digests of networks whose weights are known to be on the disk as they were
+        self._parent = 0
+        self._since = time.monotonic()
+        for network in self._rows.values():
+            limits.count(network, earlier=True)
+
+    def __getitem__(self, number: int) -> Network:
+        return self._rows[number]
+
+    def __contains__(self, number: object) -> bool:
+        return number in self._rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def all(self) -> list[Network]:
+        """By number."""
+        return [self._rows[number] for number in sorted(self._rows)]
+
+    @property
+    def best(self) -> Network:
+        """The one with the best score."""
+        return ranked(self.all)[0]
+
+    def seconds(self) -> float:
+        """Worked since the last call."""
+        before, self._since = self._since, time.monotonic()
+        return self._since - before
+
+    def add(self, network: Network, graph: LayerGraph | None) -> None:
+        """Take in a finished network: keep its weights if it is among the best, then commit its row, then say so.
+
+        Raises:
+            SearchFailed: If this is one failure too many.
+        """
+        rows = {**self._rows, network.id: network}
+        order = ranked([rows[number] for number in sorted(rows)])
+        kept = {each.id for each in order if not each.reused} & {each.id for each in order[: self._plan.config.keep]}
+        if graph and (network.id in kept or network.kind != "child"):
+            self._save(network.id, graph)
+        self._run.record.add(network, seconds=self.seconds())
+        self._rows = rows
+        if graph and order[0] is network:
+            self._run.publish_best(network.id)
+        self._run.keep_weights(kept | {self._parent, network.id if network.kind != "child" else self._parent})
+        self._progress.network(line(network, self._rows[0]))
+        self._limits.count(network)
+        if self._limits.hopeless:
+            raise SearchFailed(
+                f"{FAILURES_IN_A_ROW} children in a row failed, the last one so: {network.failure}. Mend the cause, "
+                f"and go on with --resume {self._run.path}"
+            )
+
+    def row(
+        self, number: int, kind: Kind, request: Request, child: Child, *, stage: int, batch: int = 0, epochs: int
+    ) -> Network:
+        """What the record says of a network."""
+        config, architecture, result = self._plan.config, request.architecture, child.result
+        loss = result.loss
+        return Network(
+            id=number,
+            kind=kind,
+            stage=stage,
+            batch=batch,
+            parent=None if kind == "start" else self._parent,
+            transformations=" ".join(map(str, request.transformations)),
+            seed=request.seed,
+            architecture=str(architecture),
+            parameters=architecture.parameter_count,
+            multiply_adds=architecture.multiply_adds,
+            epochs=epochs,
+            accuracy=float(result.accuracy),
+            score=config.price.score(result.accuracy, architecture, self._plan.start),
+            loss=None if loss is None or not math.isfinite(loss) else float(loss),
+            seconds=float(result.seconds),
+            failure=result.failure or "",
+            reused=result.reused,
+            curve=json.dumps(result.curve),
+            stopped=result.stopped,
+            digest=child.graph.digest if child.graph else "",
+        )
+
+    def request(self, network: Network) -> Request:
+        """What was asked for when a network was trained."""
+        recipe, curve = self._plan.recipe, json.loads(network.curve)
+        return Request(
+            parent="",  # It is in the family, and changes nothing.
+            transformations=tuple(map(parse_transformation, network.transformations.split())),
+            architecture=self.architecture(network),
+            seed=network.seed,
+            recipe=replace(recipe, epochs=network.epochs) if network.kind == "promoted" else None,
+            # Floors that are reached, and after as many epochs as it had one that nobody reaches.
+            floors=(*[0.0] * (len(curve) - 1), 2.0) if network.stopped else None,
+        )
+
+    def result(self, network: Network) -> Result:
+        """How a network did."""
+        return Result(
+            accuracy=network.accuracy,
+            loss=network.loss,
+            seconds=network.seconds,
+            failure=network.failure or None,
+            curve=tuple(json.loads(network.curve)),
+            stopped=network.stopped,
+            reused=network.reused,
+        )
+
+    def architecture(self, network: Network) -> PlainCNN:
+        """Of a row."""
+        return PlainCNN.parse(network.architecture, self._plan.images.input_shape)
+
+    def grow_from(self, number: int) -> Family:
+        """Make a network the parent of what comes.
+
+        Raises:
+            RunDamaged: If its weights are lost, and training it again gives others.
+        """
+        self._parent = number
+        return self._family(number)
+
+    def _family(self, number: int) -> Family:
+        digest = self._digest(number) if self._plan.trains else ""
+        return self._family_of(self.architecture(self._rows[number]), self._run.weights(number), digest)
+
+    def _family_of(self, architecture: PlainCNN, parent: Path, digest: str) -> Family:
+        return Family(
+            parent=parent,
+            digest=digest,
+            architecture=architecture,
+            data=self._plan.images.fingerprint,
+            recipe=self._plan.recipe,
+            symmetry_breaking=self._plan.config.symmetry_breaking,
+        )
+
+    def train_start(self, seed: int) -> None:
+        """Train the start network, unless it is recorded.
+
+        Raises:
+            Stopped: If somebody wants it to end, after the epoch.
+        """
+        if 0 not in self._rows:
+            request = Request(parent="", transformations=(), architecture=self._plan.start, seed=seed)
+            child, epochs = self._start(request), self._plan.start_recipe.epochs
+            self.add(self.row(0, "start", request, child, stage=1, epochs=epochs), child.graph)
+
+    def _start(self, request: Request) -> Child:
+        plan = self._plan
+        if not plan.trains:
+            return self._child(self._family_of(plan.start, self._run.path, ""), request)
+
+        def on_epoch(epoch: int, loss: float) -> None:
+            self._progress.epoch(epoch, plan.start_recipe.epochs, loss)
+            if not self._limits.may_start():
+                raise Stopped("The start network was not trained to its end.")
+
+        trained = train_start(
+            self._trainer, plan.images, plan.start, plan.start_recipe, seed=request.seed, on_epoch=on_epoch
+        )
+        result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
+        return Child(result=result, graph=trained.graph)
+
+    def promote(self, stage: int) -> int:
+        """The network that a stage grows from: the best one, trained longer, unless that is recorded or fails."""
+        best, epochs = self.best, self._plan.config.promote_epochs
+        promoted = [network for network in self.all if network.kind == "promoted" and network.stage == stage]
+        if not promoted and epochs:
+            family, recipe = self.grow_from(best.id), replace(self._plan.recipe, epochs=epochs)
+            architecture = self.architecture(best)
+            request = Request(
+                parent=family.digest, transformations=(), architecture=architecture, seed=best.seed, recipe=recipe
+            )
+            child = self._child(family, request)
+            row = self.row(len(self._rows), "promoted", request, child, stage=stage, epochs=epochs)
+            self.add(row, child.graph)
+            promoted = [row]
+        if promoted and promoted[0].failure:
+            before = [network for network in self.all if network.id < promoted[0].id]
+            return ranked(before)[0].id
+        return promoted[0].id if promoted else best.id
+
+    def _child(self, family: Family, request: Request) -> Child:
+        for _, child in self._engine.run(family, [request], self._limits.may_start):
+            return child
+        raise Stopped("A network was not trained.")
+
+    def _digest(self, number: int) -> str:
+        """Of a network whose weights are on the disk, after this call as they were."""
+        if number not in self._whole:
+            network, path = self._rows[number], self._run.weights(number)
+            digest = _digest_of(path)
+            if digest is None or network.digest not in ("", digest):
+                self._progress.say(
+                    f"network {number} is trained again: {path} is {'damaged' if path.exists() else 'not there'}"
+                )
+                digest = self._train_again(network)
+            self._whole[number] = digest
+        return self._whole[number]
+
+    def _train_again(self, network: Network) -> str:
+        request = self.request(network)
+        child = self._start(request) if network.parent is None else self._child(self._family(network.parent), request)
+        if not child.graph or network.digest not in ("", child.graph.digest):
+            raise RunDamaged(
+                f"{self._run.weights(network.id)} is lost, and network {network.id}, trained again, is another one: "
+                "was it trained on another machine, or by other versions (config.json)? Copy the file back, or begin a "
+                "new run."
+            )
+        self._save(network.id, child.graph)
+        return child.graph.digest
+
+    def _save(self, number: int, graph: LayerGraph) -> None:
+        path = self._run.weights(number)
+        with storing(path):
+            path.parent.mkdir(exist_ok=True)
+            save_network(graph, path)
+        self._whole[number] = graph.digest
+
+    def publish_best(self, *, train_again: bool) -> None:
+        """See to it that `best.keras` is the best network.
+
+        Args:
+            train_again: Whether to train networks whose weights are not there; else it is the best of the others.
+        """
+        for network in ranked(self.all):
+            if train_again:
+                self._digest(network.id)
+            if self._run.weights(network.id).exists():
+                self._run.publish_best(network.id)
+                return
+
+
+def _digest_of(path: Path) -> str | None:
+    """Of a network on the disk; None if there is none, or it cannot be read."""
+    with suppress(InvalidConfiguration):
+        return load_network(path).digest
+    return None

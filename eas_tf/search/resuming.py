@@ -1,0 +1,104 @@
+"""Going on with a run: its own configuration, with what the command line adds. Imports no TensorFlow."""
+
+import json
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.search.config import ResolvedConfig, SearchConfig
+from eas_tf.search.paths import checked_path
+from eas_tf.search.record import Record, Run
+from eas_tf.search.run_directory import check_not_busy
+
+#: Options that decide nothing about networks, so that they may change from one process to the next.
+FREE = frozenset(
+    {
+        *("engine", "workers", "workers_per_gpu", "child_seconds", "ray_address", "strategy", "data_dir", "download"),
+        *("cache", "max_hours", "max_networks", "patience", "keep", "dry_run", "output", "resume", "extend"),
+    }
+)
+
+
+def read_config(argv: Sequence[str] | None) -> SearchConfig:
+    """The configuration of a command line; with `--resume`, that of the run where the command line says nothing.
+
+    Raises:
+        InvalidConfiguration: If there is no run to go on with, it is finished, or an option contradicts it.
+        RunBusy: If another process works on it.
+        RunDamaged: If its record is not as it was written.
+    """
+    config = tyro.cli(SearchConfig, args=argv, prog="search.py")
+    for path in filter(None, [config.resume, config.cache]):
+        checked_path(path)
+    if config.resume is None:
+        return config
+    run = _run(config.resume)
+    recorded = _recorded(config.resume, run.config)
+    asked = tyro.cli(SearchConfig, args=argv, prog="search.py", default=recorded)
+    if asked.output != recorded.output:
+        raise InvalidConfiguration(f"--resume goes on in {config.resume}; leave --output {asked.output} out.")
+    _check_same(asked, recorded)
+    if asked.stage_sizes == recorded.stage_sizes and run.ended == "finished":
+        raise InvalidConfiguration(
+            f"{config.resume} is finished. To add to it: --resume {config.resume} --extend --networks N, or longer "
+            "--stages."
+        )
+    return asked
+
+
+def _run(path: Path) -> Run:
+    if not (path / "run.sqlite").is_file():
+        what = "is empty" if path.is_dir() and not any(path.iterdir()) else "holds no run.sqlite"
+        raise InvalidConfiguration(
+            f"--resume takes the directory of an earlier search. {path} {what if path.exists() else 'is not there'}."
+        )
+    check_not_busy(path)
+    with closing(Record(path / "run.sqlite")) as record:
+        return record.run()
+
+
+def _recorded(path: Path, text: str) -> SearchConfig:
+    try:
+        told: dict[str, Any] = json.loads(text)
+        kept = {field.name for field in fields(ResolvedConfig)}
+        if set(told) != kept:
+            raise InvalidConfiguration(f"other options: {', '.join(sorted(set(told) ^ kept))}")
+        cache = Path(told["cache"]) if told["cache"] else None
+        return SearchConfig(**{**told, "cache": cache, "output": path, "resume": None, "extend": False})
+    except (TypeError, ValueError, InvalidConfiguration) as error:
+        raise InvalidConfiguration(f"{path} was written by another version of eas_tf: {error}") from error
+
+
+def _check_same(asked: SearchConfig, recorded: SearchConfig) -> None:
+    """Refuse options that would make it another search.
+
+    Raises:
+        InvalidConfiguration: Naming them.
+    """
+    free = FREE | {"networks", "stages"} if asked.extend else FREE
+    before, now = asdict(recorded), asdict(asked)
+    changed = [name for name in before if name not in free and before[name] != now[name]]
+    if "surrogate" in (asked.engine, recorded.engine) and asked.engine != recorded.engine:
+        changed.append("engine")
+    if changed:
+        told = ", ".join(f"--{name.replace('_', '-')} {now[name]} (it has {before[name]})" for name in changed)
+        raise InvalidConfiguration(
+            f"{asked.resume} cannot go on with {told}: leave it out, or begin a new run. (--extend adds networks.)"
+        )
+    if asked.extend:
+        _check_longer(asked, recorded)
+
+
+def _check_longer(asked: SearchConfig, recorded: SearchConfig) -> None:
+    old, new = recorded.stage_sizes, asked.stage_sizes
+    last = len(old) - 1
+    if new[:last] != old[:last] or len(new) < len(old) or new[last] < old[last] or new == old:
+        raise InvalidConfiguration(
+            f"--extend adds networks to the last stage, or further stages, with --networks or --stages. The run has "
+            f"{','.join(map(str, old))}. Received: {','.join(map(str, new))}"
+        )

@@ -1,0 +1,73 @@
+"""When a search ends before its last network."""
+
+import os
+import signal
+
+import pytest
+
+from eas_tf.search.config import SearchConfig
+from eas_tf.search.limits import FAILURES_IN_A_ROW, Interruption, Limits
+from eas_tf.search.record import Network
+
+
+def network(number, *, failure="", score=0.5, kind="child"):
+    return Network(
+        id=number, kind=kind, stage=1, batch=1, parent=0, transformations="", seed=0, architecture="SM(10)",
+        parameters=1, multiply_adds=1, epochs=1, accuracy=score, score=score, loss=None, seconds=1.0, failure=failure,
+    )  # fmt: skip
+
+
+def limits(**options):
+    return Limits(SearchConfig(**options), Interruption(""), 0.0)
+
+
+def test_failures_in_a_row_are_counted_and_a_success_between_them_ends_the_row():
+    some = limits()
+    for number in range(FAILURES_IN_A_ROW - 1):
+        some.count(network(number, failure="x"))
+    assert not some.hopeless
+    some.count(network(98))
+    some.count(network(99, failure="x"))
+    assert not some.hopeless
+    for number in range(100, 99 + FAILURES_IN_A_ROW):
+        some.count(network(number, failure="x"))
+    assert some.hopeless
+
+
+def test_failures_before_a_resume_are_forgiven():
+    some = limits()
+    for number in range(50):
+        some.count(network(number, failure="x"), earlier=True)
+    some.count(network(50, failure="x"))
+    assert not some.hopeless
+
+
+def test_patience_counts_children_since_the_best():
+    some = limits(patience=2)
+    for number, score in enumerate([0.5, 0.6, 0.6]):
+        some.count(network(number, score=score))
+        assert some.may_start()
+    some.count(network(3, kind="promoted", score=0.1))
+    assert some.may_start()
+    some.count(network(4, failure="x", score=0.0))
+    assert "no new best network in 2 children" in some.reason()
+
+
+def test_hours_count_from_what_was_worked_before():
+    assert Limits(SearchConfig(max_hours=1.0), Interruption(""), 3_599.0).may_start()
+    spent = Limits(SearchConfig(max_hours=1.0), Interruption(""), 3_600.0)
+    assert spent.reason() == "--max-hours 1 is used up"
+    assert spent.seconds_left() == 0
+    assert limits().seconds_left() is None
+
+
+def test_the_first_signal_asks_and_the_second_interrupts(capsys):
+    with Interruption("please wait") as interruption:
+        some = Limits(SearchConfig(), interruption, 0.0)
+        assert some.may_start()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert some.reason() == "interrupted"
+        assert capsys.readouterr().err == "please wait\n"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -1,0 +1,281 @@
+"""A search that ends at any moment goes on as if it had not."""
+
+import io
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from eas_tf.errors import EASError, RunBusy, SearchFailed
+from eas_tf.search.driver import search
+from eas_tf.search.limits import Interruption
+from eas_tf.search.plan import Plan
+from eas_tf.search.progress import Progress
+from eas_tf.search.resuming import read_config
+from eas_tf.search.run_directory import RunDirectory
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
+SURROGATE = ["--engine", "surrogate", "--agent", "random", "--stages", "20,13", "--restart-every", "1"]
+TRAINED = ["--networks", "6", "--epochs", "1", "--start-epochs", "2", "--deepen-steps", "1", "--widen-steps", "1"]
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def run(*arguments, code=0):
+    process = start(*arguments)
+    out, err = process.communicate(timeout=200)
+    assert process.returncode == code, err
+    return out, err
+
+
+def rows(folder, table="network"):
+    if not (folder / "run.sqlite").exists():
+        return {}
+    database = sqlite3.connect(folder / "run.sqlite")
+    try:
+        return {row[0]: row for row in database.execute(f"SELECT * FROM {table} ORDER BY id")}
+    finally:
+        database.close()
+
+
+def digest(out):
+    (line,) = [line for line in out.splitlines() if line.startswith("decisions and results: ")]
+    return line
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.005)
+    assert process.poll() is None, process.communicate()[1]
+
+
+def kill(process):
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+
+
+def resume_after_kills(folder, arguments, moments):
+    """The output of a search that is killed at each of these moments, seconds after it has begun to work."""
+    again = [*arguments, "--output", str(folder)]
+    for moment in moments:
+        before = rows(folder)
+        process = start(*again)
+        wait_for((folder / "owner.json").exists, process)
+        time.sleep(moment)
+        kill(process)
+        after = rows(folder)
+        assert all(after[number] == row for number, row in before.items())
+        if (folder / "run.sqlite").exists():
+            again = ["--resume", str(folder)]
+        else:
+            shutil.rmtree(folder)
+    before = rows(folder)
+    out, _ = run(*again)
+    assert all(rows(folder)[number] == row for number, row in before.items())
+    return out
+
+
+def here(*arguments):
+    """What a search prints that runs in this process."""
+    printed = io.StringIO()
+    plan = Plan.of(read_config(arguments))
+    with Interruption("") as interruption:
+        search(plan, Progress(plan.networks, Console(file=printed)), interruption)
+    return printed.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted surrogate search in two stages, with restarts from the best."""
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return folder, digest(here(*SURROGATE, "--output", str(folder)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The digest of an uninterrupted real search."""
+    return digest(run(*TRAINED, "--output", str(tmp_path_factory.mktemp("trained") / "run"))[0])
+
+
+def test_ctrl_c_ends_after_the_running_children_and_the_search_goes_on_exactly(tmp_path, trained):
+    folder = tmp_path / "run"
+    process = start(*TRAINED, "--output", str(folder))
+    wait_for(lambda: len(rows(folder)) >= 3, process)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Finishing the children" in err
+    assert f"--resume {folder}" in err
+    assert "Traceback" not in err
+    finished = rows(folder)
+    assert 3 <= len(finished) <= 6
+    assert "Best networks" in out
+    assert not [path for path in folder.iterdir() if path.name.startswith("workers-")]
+    assert rows(folder, "run")[1][6] == "interrupted"
+    (folder / "start.keras").unlink()
+    out, _ = run("--resume", str(folder))
+    assert "network 0 is trained again" in out
+    assert digest(out) == trained
+    assert all(rows(folder)[number] == row for number, row in finished.items())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ten_kills_at_random_moments(whole, trained, tmp_path, seed):
+    """Five of a surrogate search, which writes most of its time, and five of a real one."""
+    rng = random.Random(seed)
+    out = resume_after_kills(tmp_path / "a", SURROGATE, [rng.uniform(0, 1.5) for _ in range(5)])
+    assert digest(out) == whole[1]
+    out = resume_after_kills(tmp_path / "b", TRAINED, [rng.uniform(0, 15) for _ in range(5)])
+    assert digest(out) == trained
+
+
+def test_the_same_seed_goes_the_same_way_and_another_one_another(whole, tmp_path):
+    same, other = (here(*SURROGATE, "--seed", seed, "--output", str(tmp_path / seed)) for seed in "01")
+    assert digest(same) == whole[1]
+    assert digest(other) != whole[1]
+
+
+@pytest.mark.slow
+def test_the_second_ctrl_c_ends_at_once(tmp_path):
+    folder = tmp_path / "run"
+    process = start("--networks", "11", "--epochs", "4000", "--output", str(folder))
+    wait_for(lambda: len(rows(folder)) >= 1, process)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    begin = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert time.monotonic() - begin < 15
+    assert process.returncode == 130
+    assert f"--resume {folder}" in err
+    assert "Traceback" not in err
+    assert len(rows(folder)) == 1
+
+
+def contents(folder):
+    """Of all files but SQLite's own, which a reader makes too."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and "-" not in path.suffix}
+
+
+@pytest.fixture
+def copy(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_one_process_owns_a_run(copy):
+    """That another one may go on when the owner was killed, the kills above show."""
+    with RunDirectory(copy):
+        for arguments in (["--resume", str(copy)], ["--output", str(copy)]):
+            with pytest.raises(RunBusy, match=f"is in use by process {os.getpid()}"):
+                here(*arguments)
+    with pytest.raises(EASError, match="holds a run already"):
+        here("--output", str(copy))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "is finished"),
+        (["--seed", "3"], "--seed 3 (it has 0)"),
+        (["--epochs", "9", "--agent", "reinforce"], "--agent reinforce (it has random), --epochs 9 (it has 4)"),
+        (["--engine", "pool"], "--engine pool (it has surrogate)"),
+        (["--extend"], "--extend adds networks"),
+        (["--extend", "--stages", "19,33"], "--extend adds networks"),
+        (["--stages", "20,30"], "--extend adds networks"),
+        (["--output", "elsewhere"], "leave --output"),
+    ],
+)
+def test_a_resume_that_contradicts_the_run_is_refused_in_one_line(copy, arguments, message):
+    before = contents(copy)
+    with pytest.raises(EASError) as caught:
+        here("--resume", str(copy), *arguments)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert contents(copy) == before
+
+
+def test_what_is_no_run_is_refused_in_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for path, message in (("empty", "is empty"), ("nothing", "is not there")):
+        with pytest.raises(EASError, match=message):
+            here("--resume", str(tmp_path / path))
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_directory_without_a_record_yet_is_free(tmp_path):
+    (tmp_path / "owner.json").write_text("{")
+    (tmp_path / "lock").touch()
+    (tmp_path / "run.partial").touch()
+    here(*SURROGATE, "--output", str(tmp_path))
+    assert len(rows(tmp_path)) == 35
+
+
+def test_a_finished_run_is_extended_by_networks_and_stages(copy, whole):
+    finished = rows(copy)
+    out = here("--resume", str(copy), "--extend", "--stages", "20,20,5", "--max-networks", "44")
+    extended = rows(copy)
+    assert all(extended[number] == row for number, row in finished.items())
+    kinds = [row[1] for row in extended.values()]
+    assert kinds.count("child") == 44
+    assert kinds.count("promoted") == 2
+    assert digest(out) != whole[1]
+    here("--resume", str(copy), "--max-networks", "99", "--keep", "2")
+    assert [row[1] for row in rows(copy).values()].count("child") == 45
+
+
+def test_changed_images_are_refused(tmp_path):
+    rng, mine = np.random.default_rng(0), tmp_path / "mine.npz"
+    arrays = {"x_train": rng.integers(256, size=(60, 8, 8, 1), dtype=np.uint8), "y_train": np.arange(60) % 3}
+    np.savez(mine, **arrays)
+    arguments = [*SURROGATE, "--space", "digits", "--batch", "8", "--dataset", str(mine)]
+    here(*arguments, "--output", str(tmp_path / "run"), "--max-networks", "3")
+    arrays["x_train"][0] += 1
+    np.savez(mine, **arrays)
+    with pytest.raises(EASError, match="have changed since"):
+        here("--resume", str(tmp_path / "run"), "--max-networks", "9")
+
+
+def test_budgets_end_a_search_and_are_raised_by_a_resume(tmp_path, whole):
+    folder = tmp_path / "run"
+    out = here(*SURROGATE, "--patience", "3", "--output", str(folder))
+    assert "--patience: no new best network in 3 children" in out
+    few = len(rows(folder))
+    assert few < 33
+    out = here("--resume", str(folder), "--patience", "1000", "--max-hours", "1e-9")
+    assert "--max-hours 1e-09 is used up" in out
+    assert len(rows(folder)) == few
+    out = here("--resume", str(folder), "--max-hours", "9")
+    assert digest(out) == whole[1]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_twenty_failing_children_in_a_row_end_a_search_and_three_do_not(tmp_path):
+    folder = tmp_path / "run"
+    options = "--space", "digits", "--epochs", "1", "--start-epochs", "1", "--output", str(folder)
+    with pytest.raises(SearchFailed, match="20 children in a row failed, the last one so: TimeLimit"):
+        here("--networks", "40", "--child-seconds", "0.01", *options)
+    assert len(rows(folder)) == 21
+    few = rows(folder, "network")
+    assert {row[15] for number, row in few.items() if number} == {"TimeLimit: it took longer than 0.01 s"}
+    # Those that failed stay as they are; after three more the search is still not at its end.
+    here("--resume", str(folder), "--max-networks", "23", "--child-seconds", "0.01")
+    assert len(rows(folder)) == 24
