@@ -1,13 +1,14 @@
 """One child: grown from its trained parent, then trained for a few epochs. What every engine runs, wherever it runs."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import PlainCNN, Transformation
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.evaluation.protocol import Request, Result
@@ -66,6 +67,39 @@ def failed(reason: str, seconds: float) -> Child:
     return Child(result=Result(accuracy=0.0, loss=None, seconds=seconds, failure=reason))
 
 
+def measured(parent: LayerGraph, images: ImageData) -> LayerGraph:
+    """A trained parent with the moments that its children are grown by."""
+    return measure_moments(parent, images.x_train[:MOMENT_IMAGES])
+
+
+def grown(
+    parent: LayerGraph,
+    architecture: PlainCNN,
+    transformations: Sequence[Transformation],
+    *,
+    seed: int,
+    symmetry_breaking: SymmetryBreaking,
+) -> tuple[LayerGraph, int]:
+    """A child before its training, and the seed of that.
+
+    Args:
+        parent: With moments.
+        architecture: The parent's.
+        transformations: What turns it into the child, in order.
+        seed: The request's.
+        symmetry_breaking: How replicas are made to differ.
+    """
+    surgery, training = np.random.SeedSequence(seed).spawn(2)
+    child = transform(
+        parent,
+        architecture,
+        transformations,
+        rng=np.random.default_rng(surgery),
+        symmetry_breaking=symmetry_breaking,
+    )
+    return child, int(training.generate_state(1)[0] >> 1)
+
+
 class ChildTrainer:
     """Grows and trains children, and keeps the last parent with its moments.
 
@@ -107,19 +141,17 @@ class ChildTrainer:
     def _measured(self, family: Family, parent: LayerGraph | None) -> LayerGraph:
         if family.digest not in self._parents:
             graph = parent or family.load()
-            self._parents = {family.digest: measure_moments(graph, self._images.x_train[:MOMENT_IMAGES])}
+            self._parents = {family.digest: measured(graph, self._images)}
         return self._parents[family.digest]
 
     def _train(self, family: Family, parent: LayerGraph, request: Request, on_epoch: OnEpoch | None) -> Trained:
-        surgery, training = np.random.SeedSequence(request.seed).spawn(2)
-        child = transform(
+        child, seed = grown(
             parent,
             family.architecture,
             request.transformations,
-            rng=np.random.default_rng(surgery),
+            seed=request.seed,
             symmetry_breaking=family.symmetry_breaking,
         )
-        seed = int(training.generate_state(1)[0] >> 1)
         floors = request.floors
         goes_on = None if floors is None else lambda curve: keeps_up(curve, floors)
         return self._trainer.train(

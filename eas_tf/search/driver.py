@@ -210,7 +210,8 @@ class _Search:
         parent = self._parent(slot)
         self._commit(Batch(id=slot.number, stage=slot.stage, parent=parent, size=slot.size))
         family = self._networks.grow_from(parent)
-        before = [network for network in self._networks.all if network.batch < slot.number]
+        # The best of a stage comes before the batches of the next, and belongs to no batch.
+        before = [n for n in self._networks.all if n.batch < slot.number and n.stage <= slot.stage]
         first = len(before)
         evaluator = TrainEvaluator(
             family,

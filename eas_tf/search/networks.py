@@ -231,7 +231,7 @@ class Networks:
         """Of a network whose weights are on the disk, after this call as they were."""
         if number not in self._whole:
             network, path = self._rows[number], self._run.weights(number)
-            digest = _digest_of(path)
+            digest = digest_of(path)
             if digest is None or network.digest not in ("", digest):
                 self._progress.say(
                     f"network {number} is trained again: {path} is {'damaged' if path.exists() else 'not there'}"
@@ -273,7 +273,7 @@ class Networks:
                 return
 
 
-def _digest_of(path: Path) -> str | None:
+def digest_of(path: Path) -> str | None:
     """Of a network on the disk; None if there is none, or it cannot be read."""
     with suppress(InvalidConfiguration):
         return load_network(path).digest

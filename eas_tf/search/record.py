@@ -238,6 +238,9 @@ class Record:
         with _translated(self._path), self._database:
             for row in rows:
                 _insert(self._database, row)
+        with _translated(self._path):
+            # Damage to what is in the write-ahead log would look as if it had never been committed.
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def copy_to(self, path: Path) -> None:
         """Replace another file by a copy of this record, at once."""

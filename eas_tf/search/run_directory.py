@@ -34,7 +34,7 @@ from eas_tf.search.record import Batch, Record, Run
 GENERATIONS = 2
 
 #: What a process leaves behind that was killed before there was a record.
-_EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial"})
+_EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial", "run.partial-wal", "run.partial-shm"})
 
 #: What a process that was killed may leave behind.
 _LEFTOVERS = ("workers-*", "*.partial*", "weights/*.partial*")
@@ -189,11 +189,11 @@ def _busy(path: Path) -> RunBusy:
 def _owned(path: Path) -> FileLock:
     """The lock of a directory, after this process has become its owner."""
     lock, owner = FileLock(path / "lock"), path / "owner.json"
-    try:
-        with storing(path):
+    with storing(path):
+        try:
             lock.acquire(timeout=0)
-    except Timeout:
-        raise _busy(path) from None
+        except Timeout:  # which is an OSError too
+            raise _busy(path) from None
     try:
         since = datetime.now().isoformat(" ", "seconds")
         write_whole(owner, json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode())

@@ -1,4 +1,4 @@
-"""Random crops and flips inside the graph, as the paper's C10+ has them."""
+"""What changes images at random inside the graph: crops and flips, as the paper's C10+ has them, and cutout."""
 
 import tensorflow as tf
 
@@ -26,3 +26,22 @@ def crop_and_flip(images: tf.Tensor, mean: tf.Tensor, seed: tf.Tensor) -> tf.Ten
     columns = tf.where(flip == 1, width - 1 - columns, columns)
     cropped = tf.gather(padded, corner[0] + rows, axis=1, batch_dims=1)
     return tf.gather(cropped, corner[1] + columns, axis=2, batch_dims=1) + mean
+
+
+def cutout(images: tf.Tensor, mean: tf.Tensor, size: int, seed: tf.Tensor) -> tf.Tensor:
+    """Set a square of each image to the mean colour (DeVries & Taylor 2017, section 3.2).
+
+    The square's centre is uniform over the image, so that a part of the square may lie outside.
+
+    Args:
+        images: float32 `[n, height, width, channels]`, raw pixels.
+        mean: Mean of each channel, float32 `[channels]`, or one for all.
+        size: Pixels of the square's side.
+        seed: int32 `[2]`; equal seeds give equal squares.
+    """
+    n, height, width = images.shape[0], images.shape[1], images.shape[2]
+    top = tf.random.stateless_uniform([n, 1], seed, 0, height, tf.int32) - size // 2
+    left = tf.random.stateless_uniform([n, 1], seed + 1, 0, width, tf.int32) - size // 2
+    rows, columns = tf.range(height)[None] - top, tf.range(width)[None] - left
+    hidden_rows, hidden_columns = (rows >= 0) & (rows < size), (columns >= 0) & (columns < size)
+    return tf.where(hidden_rows[:, :, None, None] & hidden_columns[:, None, :, None], mean, images)

@@ -1,4 +1,4 @@
-"""How a network is trained: every constant of the EAS paper, section "Experiments and Results"."""
+"""How a network is trained: every constant of the EAS paper, section "Experiments and Results", and two options."""
 
 from dataclasses import dataclass
 from math import inf
@@ -26,6 +26,11 @@ class Recipe:
     (paper's code: 1e-4)."""
     crop_and_flip: bool = False
     """Pad by 4 pixels, crop at random, flip left to right at random (paper: C10+)."""
+    cutout: int = 0
+    """Afterwards hide a square of so many pixels' side, at random, of each image (DeVries & Taylor 2017: 16 for
+    CIFAR-10, 8 for CIFAR-100); 0 for none (paper)."""
+    label_smoothing: float = 0.0
+    """Share of each label that is spread evenly over all classes (Szegedy et al. 2016: 0.1); 0 for none (paper)."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
@@ -36,4 +41,9 @@ class Recipe:
             raise InvalidConfiguration(
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"
+            )
+        if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
+            raise InvalidConfiguration(
+                "Cutout is a number of pixels, label smoothing a share from 0 to below 1. "
+                f"Received: cutout {self.cutout}, label smoothing {self.label_smoothing}"
             )

@@ -8,6 +8,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import keras
@@ -17,7 +18,7 @@ import tensorflow as tf
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.surgery import LayerGraph
-from eas_tf.training.augmentation import crop_and_flip
+from eas_tf.training.augmentation import crop_and_flip, cutout
 from eas_tf.training.kernels import (
     FusedBatchNormalization,
     HalvedConv2D,
@@ -32,8 +33,25 @@ OnEpoch = Callable[[int, float], None]
 #: Decides after each epoch, from the validation accuracy after each so far, whether a training goes on.
 GoesOn = Callable[[Sequence[float]], bool]
 
+#: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
+OnState = Callable[[Callable[[], "TrainingState"]], None]
+
 #: Images in one step of a validation pass.
 VALIDATION_BATCH = 512
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingState:
+    """A training between two epochs: with its network, recipe and seed all that it takes to go on exactly."""
+
+    epoch: int
+    """Epochs that are over."""
+    weights: np.ndarray
+    """All trainable weights, one after the other, float32 `[parameters]`."""
+    statistics: np.ndarray
+    """All that is not trained, such as batch norm's moving mean and variance: float32, flat."""
+    momentum: np.ndarray
+    """Of each weight, float32 `[parameters]`."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,9 +60,9 @@ class Trained:
 
     graph: LayerGraph
     accuracy: float
-    """Fraction of the validation images that it classifies right, after the last epoch."""
+    """Fraction of the validation images that it classifies right, after the last epoch; NaN if there are none."""
     loss: float
-    """Mean cross-entropy on the validation images, in nats."""
+    """Mean cross-entropy on the validation images, in nats; NaN if there are none."""
     seconds: float
     curve: tuple[float, ...] = ()
     """The accuracy after each epoch, where somebody decided whether it goes on."""
@@ -84,6 +102,8 @@ class Trainer:
         seed: int,
         on_epoch: OnEpoch | None = None,
         goes_on: GoesOn | None = None,
+        on_state: OnState | None = None,
+        resume_from: TrainingState | None = None,
     ) -> Trained:
         """Train a network, and validate it after the last epoch.
 
@@ -93,15 +113,19 @@ class Trainer:
             seed: Decides the order of the images, the crops and the flips.
             on_epoch: Told of each epoch's loss.
             goes_on: Asked after each epoch but the last; the network is validated for it each time.
+            on_state: Told after each epoch but the last how to get the state, from which another training may go on.
+            resume_from: Such a state, of a training of this network with this recipe and seed.
 
         Raises:
             TrainingDiverged: If the loss of an epoch is not finite.
-            InvalidConfiguration: If a batch cannot be shared equally by the devices, or exceeds the images.
+            InvalidConfiguration: If a batch cannot be shared equally by the devices, or exceeds the images, or the
+                state is another network's, or of the last epoch or a later one.
         """
         start = time.perf_counter()
         model, weights, epoch = self._prepare(graph, recipe)
+        first = weights.restore(resume_from, recipe) if resume_from else 0
         curve: list[float] = []
-        for number in range(recipe.epochs):
+        for number in range(first, recipe.epochs):
             loss = float(epoch(tf.constant([seed, number], tf.int32)))
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"The loss was {loss} in epoch {number + 1} of {recipe.epochs}.")
@@ -114,6 +138,8 @@ class Trainer:
                 curve.append(accuracy)
             if goes_on and not last and not goes_on(curve):
                 break
+            if on_state and not last:
+                on_state(partial(weights.state, number + 1))
         return Trained(
             graph=graph.with_weights_of(model),
             accuracy=accuracy,
@@ -192,12 +218,13 @@ class Trainer:
             replica = context.replica_id_in_sync_group
             chosen = tf.slice(order, [index * recipe.batch + replica * share], [share])
             batch = tf.cast(tf.gather(images, chosen), tf.float32)
-            if recipe.crop_and_flip:
+            if recipe.crop_and_flip or recipe.cutout:
                 fold = tf.random.experimental.stateless_fold_in(seed, index * self._replicas + replica)
-                batch = crop_and_flip(batch, mean, fold)
+                batch = crop_and_flip(batch, mean, fold) if recipe.crop_and_flip else batch
+                batch = cutout(batch, mean, recipe.cutout, fold + 2) if recipe.cutout else batch
             with tf.GradientTape() as tape:
                 logits = weights.call(batch)
-                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, chosen), logits)
+                losses = _losses(logits, tf.gather(labels, chosen), recipe.label_smoothing)
                 loss = tf.reduce_sum(losses) / recipe.batch
             gradient = tape.gradient(loss, weights.trainable.value)
             progress = (tf.cast(seed[1] * steps + index, tf.float32)) / (recipe.epochs * steps)
@@ -208,15 +235,38 @@ class Trainer:
         return step
 
     def _validate(self, model: keras.Model) -> tuple[float, float]:
-        # Traced, this would take five times as long on small networks, and as long on large ones: it runs once a child.
-        images, labels = self._validation
-        right, total = 0, 0.0
-        for start in range(0, len(labels), VALIDATION_BATCH):
-            truth = labels[start : start + VALIDATION_BATCH]
-            logits = model(tf.cast(images[start : start + VALIDATION_BATCH], tf.float32), training=False)
-            right += int(tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) == truth, tf.int32)))
-            total += float(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)))
-        return right / len(labels), total / len(labels)
+        return _measure(model, *self._validation)
+
+
+def evaluate(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Accuracy (a fraction) and mean cross-entropy (nats) of a network on images, such as the test images.
+
+    Args:
+        graph: The network.
+        images: Raw pixels, uint8 `[n, height, width, channels]`.
+        labels: Their classes, int32 `[n]`.
+    """
+    return _measure(_logits_model(graph), images, labels)
+
+
+def _measure(model: keras.Model, images: Any, labels: Any) -> tuple[float, float]:
+    # Traced, this would take five times as long on small networks, and as long on large ones: it runs once a child.
+    right, total = 0, 0.0
+    for start in range(0, len(labels), VALIDATION_BATCH):
+        truth = labels[start : start + VALIDATION_BATCH]
+        logits = model(tf.cast(images[start : start + VALIDATION_BATCH], tf.float32), training=False)
+        right += int(tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) == truth, tf.int32)))
+        total += float(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)))
+    return (right / len(labels), total / len(labels)) if len(labels) else (math.nan, math.nan)
+
+
+def _losses(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """The cross-entropy of each image `[n]` with its label, of which a share is spread evenly over all classes."""
+    if not smoothing:
+        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    classes = logits.shape[-1]
+    targets = tf.one_hot(labels, classes, 1 - smoothing + smoothing / classes, smoothing / classes)
+    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
 def _logits_model(graph: LayerGraph, substitutes: dict[str, type] | None = None) -> keras.Model:
@@ -276,6 +326,32 @@ class _FlatWeights:
             logits = self._model(batch, training=True)
         self._statistics.move(scope)
         return logits
+
+    def state(self, epoch: int) -> TrainingState:
+        """Where the training is after that many epochs."""
+        weights, statistics, momentum = (each.numpy() for each in self._vectors)
+        return TrainingState(epoch=epoch, weights=weights, statistics=statistics, momentum=momentum)
+
+    def restore(self, state: TrainingState, recipe: Recipe) -> int:
+        """Take over a state; the number of epochs that are over.
+
+        Raises:
+            InvalidConfiguration: If it is another network's, or leaves no epoch to train.
+        """
+        values = state.weights, state.statistics, state.momentum
+        expected, received = [list(each.shape) for each in self._vectors], [list(each.shape) for each in values]
+        if expected != received or not 0 < state.epoch < recipe.epochs:
+            raise InvalidConfiguration(
+                f"The state of a training must be of the same network, after 1 to {recipe.epochs - 1} epochs. Expected "
+                f"vectors of {expected}. Received: {received}, after {state.epoch} epochs"
+            )
+        for vector, value in zip(self._vectors, values, strict=True):
+            vector.assign(value)
+        return state.epoch
+
+    @property
+    def _vectors(self) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
+        return self.trainable.value, self._statistics.value, self.momentum
 
     def give_back(self) -> None:
         """Write all but the momentum into the model's variables."""

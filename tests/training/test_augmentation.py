@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 import tensorflow as tf
 
-from eas_tf.training.augmentation import PADDING, crop_and_flip
+from eas_tf.training.augmentation import PADDING, crop_and_flip, cutout
 
 MEAN = np.array([10.0, 20.0, 30.0], np.float32)
 
@@ -35,3 +36,42 @@ def test_the_seed_decides():
     other = crop_and_flip(images, tf.constant(MEAN), tf.constant([3, 5]))
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 0
+
+
+def every_cutout(image, size):
+    """The image with each pixel as the centre of a square of the mean colour: float32 `[height * width, h, w, c]`.
+
+    A square of 4 pixels has two before its centre and one after it.
+    """
+    height, width, _ = image.shape
+    images = np.tile(image, (height * width, 1, 1, 1))
+    for number, hidden in enumerate(images):
+        top, left = number // width - size // 2, number % width - size // 2
+        hidden[max(top, 0) : top + size, max(left, 0) : left + size] = MEAN
+    return images
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 6])
+def test_cutout_hides_a_square_around_any_pixel_clipped_at_the_border(size):
+    image = np.random.default_rng(0).integers(100, 256, (6, 7, 3)).astype(np.float32)
+    batch = tf.constant(np.tile(image, (4_000, 1, 1, 1)))
+    results = cutout(batch, tf.constant(MEAN), size, tf.constant([1, 2])).numpy()
+    equal = (results[:, None] == every_cutout(image, size)[None]).all((2, 3, 4))
+    assert equal.any(1).all()
+    if size == 4:
+        hidden = (results == MEAN).all(-1).sum((1, 2))
+        # Two rows at the top edge, four within, three at the bottom edge; the same for columns.
+        assert {*hidden} == {rows * columns for rows in (2, 3, 4) for columns in (2, 3, 4)}
+    if size < 6:
+        # 4,000 draws of 42 equally likely centres: 95.2 each, standard deviation 9.6.
+        counts = np.bincount(equal.argmax(1), minlength=42)
+        assert counts.min() >= 50
+        assert counts.max() <= 145
+
+
+def test_the_seed_decides_what_is_cut_out():
+    images = tf.random.stateless_uniform([8, 8, 8, 3], [0, 0])
+    first, again = (cutout(images, tf.constant(MEAN), 3, tf.constant([3, 4])) for _ in range(2))
+    other = cutout(images, tf.constant(MEAN), 3, tf.constant([3, 5]))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).numpy().any()

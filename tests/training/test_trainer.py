@@ -7,10 +7,10 @@ import pytest
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, space_named
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
-from eas_tf.surgery import initialise, lower, measure_moments, output_difference, transform
+from eas_tf.surgery import LayerGraph, initialise, lower, measure_moments, output_difference, transform
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.strategy import make_strategy
-from eas_tf.training.trainer import Trainer
+from eas_tf.training.trainer import Trainer, evaluate
 
 SCRATCH = Recipe(epochs=2, batch=32, learning_rate=RATE_FROM_SCRATCH)
 
@@ -124,6 +124,83 @@ def test_crops_are_seeded_and_change_the_training(trainer, start):
     plain = trainer.train(start, replace(recipe, crop_and_flip=False), seed=1).graph.digest
     assert first == again
     assert first != plain
+
+
+def test_cutout_is_seeded_and_changes_the_training(trainer, start):
+    recipe = replace(SCRATCH, epochs=1, crop_and_flip=True)
+    plain = trainer.train(start, recipe, seed=1).graph.digest
+    first, again = (trainer.train(start, replace(recipe, cutout=4), seed=1).graph.digest for _ in range(2))
+    alone = trainer.train(start, replace(recipe, cutout=4, crop_and_flip=False), seed=1).graph.digest
+    assert first == again
+    assert len({plain, first, alone}) == 3
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_spreads_a_share_of_each_label_over_all_classes(digits, smoothing):
+    """Without batch norm, and with one step for all images, the loss of the epoch is that of the first weights.
+
+    A label is 1 - s + s / 10 for its class and s / 10 for the others: the loss is 1 - s times the negative logarithm of
+    its class's probability, plus s times the mean of the negative logarithms of all classes'.
+    """
+    few = replace(digits, x_train=digits.x_train[:64], y_train=digits.y_train[:64])
+    layers = keras.layers
+    model = keras.Sequential([layers.Rescaling(1 / 255), layers.Flatten(), layers.Dense(10), layers.Softmax()])
+    model.build((None, *digits.input_shape))
+    graph = LayerGraph.from_keras(model)
+    logs = -np.log(graph.to_keras().predict(few.x_train, verbose=0))
+    expected = (1 - smoothing) * logs[np.arange(64), few.y_train] + smoothing * logs.mean(1)
+    losses = []
+    recipe = Recipe(epochs=1, batch=64, label_smoothing=smoothing)
+    trained = Trainer(few).train(graph, recipe, seed=0, on_epoch=lambda _, loss: losses.append(loss))
+    assert losses == [pytest.approx(expected.mean(), rel=1e-5)]
+    # What is reported is the plain cross-entropy all the same.
+    probabilities = trained.graph.to_keras().predict(digits.x_val, verbose=0)
+    plain = -np.log(probabilities[np.arange(len(digits.y_val)), digits.y_val]).mean()
+    assert trained.loss == pytest.approx(plain, rel=1e-4)
+
+
+def test_a_training_goes_on_from_any_epoch_as_if_it_had_not_ended(trainer, start):
+    recipe = replace(SCRATCH, epochs=3, crop_and_flip=True, cutout=3, label_smoothing=0.1)
+    states = []
+    whole = trainer.train(start, recipe, seed=4, on_state=lambda state: states.append(state()))
+    assert [state.epoch for state in states] == [1, 2]
+    for state in states:
+        epochs = []
+        rest = trainer.train(
+            start, recipe, seed=4, resume_from=state, on_epoch=lambda epoch, _, epochs=epochs: epochs.append(epoch)
+        )
+        assert rest.graph.digest == whole.graph.digest
+        assert epochs == list(range(state.epoch + 1, 4))
+
+
+def test_a_mirrored_training_goes_on(digits, start):
+    few = replace(digits, x_train=digits.x_train[:128], y_train=digits.y_train[:128])
+    recipe, states = replace(SCRATCH, epochs=2), []
+    trainer = Trainer(few, make_strategy("mirrored"))
+    whole = trainer.train(start, recipe, seed=4, on_state=lambda state: states.append(state())).graph
+    rest = trainer.train(start, recipe, seed=4, resume_from=states[0]).graph
+    for mine, reference in zip(weights(rest), weights(whole), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-5, atol=1e-6)
+
+
+def test_a_state_that_does_not_fit_is_refused(trainer, start):
+    states = []
+    trainer.train(start, SCRATCH, seed=0, on_state=lambda state: states.append(state()))
+    (state,) = states
+    with pytest.raises(InvalidConfiguration, match="after 1 to 1 epochs"):
+        trainer.train(start, SCRATCH, seed=0, resume_from=replace(state, epoch=2))
+    with pytest.raises(InvalidConfiguration, match="same network"):
+        trainer.train(start, SCRATCH, seed=0, resume_from=replace(state, momentum=state.momentum[1:]))
+
+
+def test_images_may_be_measured_on_that_are_not_the_trainers(trainer, start, digits):
+    assert evaluate(start, digits.x_val, digits.y_val) == trainer.evaluate(start)
+
+
+def test_without_validation_images_there_is_no_accuracy(digits, start):
+    none = Trainer(replace(digits, x_val=digits.x_val[:0], y_val=digits.y_val[:0]))
+    trained = none.train(start, replace(SCRATCH, epochs=1), seed=0)
+    assert np.isnan([trained.accuracy, trained.loss]).all()
 
 
 @pytest.fixture(scope="module")
