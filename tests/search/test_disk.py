@@ -43,10 +43,7 @@ def test_500_networks_stay_under_the_bound_that_keep_implies(tmp_path, capsys):
             child = Child(result=Result(accuracy=accuracy, loss=1.0, seconds=0.1), graph=graph)
             kind = "child" if number else "start"
             networks.add(networks.row(number, kind, request, child, stage=1, batch=1, epochs=1), graph)
-            used = sum(
-                path.stat().st_size for path in run.path.rglob("*") if path.is_file() and path.suffix == ".keras"
-            )
-            largest = max(largest, used)
+            largest = max(largest, sum(path.stat().st_size for path in run.path.rglob("*.keras")))
         one = run.weights(0).stat().st_size
         assert largest <= (keep + 4) * one * 1.01
         assert len(list((run.path / "weights").glob("*.keras"))) == keep
@@ -103,7 +100,7 @@ def test_a_full_disk_leaves_the_state_as_it_was(tmpfs):
     fill(tmpfs, but=0)
     with pytest.raises(StorageFailed, match=r"run\.sqlite cannot be written.*Make room"):
         record.update(config="x" * 1_000_000)
-    with pytest.raises(StorageFailed, match="state cannot be written.*Make room"):
+    with pytest.raises(StorageFailed, match=r"state cannot be written.*Make room"):
         write_whole(tmpfs / "state", bytes(1_000_000))
     assert record.run().config == "{}"
     record.close()
