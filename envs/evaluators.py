@@ -45,6 +45,8 @@ class EvaluatorConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.engine not in get_args(EngineName):
+            raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
         if self.kind not in get_args(Kind):
             raise InvalidConfiguration(f"The evaluators are {', '.join(get_args(Kind))}. Received: {self.kind!r}")
         if self.strategy not in get_args(StrategyName):

@@ -100,6 +100,10 @@ class SearchConfig(EngineConfig):
         _ = self.price
         if self.extend and not self.resume:
             raise InvalidConfiguration("--extend adds to a finished run: name it with --resume DIR.")
+        if self.dry_run and (self.resume or self.engine == "surrogate"):
+            raise InvalidConfiguration(
+                "--dry-run estimates a new search that trains: leave out --resume and surrogate."
+            )
         if self.space is not None:
             space_named(self.space)
         if self.strategy == "mirrored" and self.engine != "inline":

@@ -64,6 +64,7 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         run = ends.enter_context(RunDirectory(config.output, None if config.resume else _new_run(plan)))
         _check_images(plan, run)
         ends.enter_context(progress)
+        _tell_versions(run, progress)
         run.write_json("config.json", {**config.as_json(), "versions": versions()})
         run.write_json("split.json", _split(plan.images))
         run.record.update(config=json.dumps(config.as_json()), ended="")
@@ -116,6 +117,15 @@ def _check_images(plan: Plan, run: RunDirectory) -> None:
         raise InvalidConfiguration(
             f"The images of {plan.config.dataset} have changed since {run.path} began: a search needs the same ones to "
             f"its end. Expected fingerprint {expected[:12]}… Received: {plan.images.fingerprint[:12]}…"
+        )
+
+
+def _tell_versions(run: RunDirectory, progress: Progress) -> None:
+    begun, now = json.loads(run.record.run().versions), versions()
+    changed = [f"{name} {begun.get(name)} ({now[name]} now)" for name in now if begun.get(name) != now[name]]
+    if changed:
+        progress.say(
+            f"This run has begun with {', '.join(changed)}: the last digits may differ, and with them decisions."
         )
 
 

@@ -57,6 +57,8 @@ class Estimate:
     """Until the workers, which start up meanwhile, can train."""
     classes: tuple[Cost, ...]
     networks: int
+    promoted: float
+    """The best networks of stages, trained longer, in children: as many as take as long."""
     at_once: int
     """Children that are trained at once."""
     agent: float
@@ -65,7 +67,7 @@ class Estimate:
     @property
     def total(self) -> float:
         """All of it."""
-        children = self.networks * mean(cost.seconds for cost in self.classes) / self.at_once
+        children = (self.networks / self.at_once + self.promoted) * mean(cost.seconds for cost in self.classes)
         return self.startup + max(self.start, self.workers) + children + self.agent
 
 
@@ -102,13 +104,15 @@ def estimate(plan: Plan) -> Estimate:
             trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in recipes]
             start = _whole(plan, [each.seconds for each in trained], plan.start_recipe.epochs)
             requests, agent = _sample(plan, parent.digest)
+            stages = plan.config.stage_sizes
             costs = _costs(plan, engine, family, requests)
             return Estimate(
                 startup=startup,
                 start=start,
                 workers=workers,
                 classes=costs,
-                networks=plan.config.networks,
+                networks=min(plan.config.max_networks or sum(stages), sum(stages)),
+                promoted=(len(stages) - 1) * plan.config.promote_epochs / plan.recipe.epochs,
                 at_once=engine.at_once,
                 agent=agent,
             )
@@ -180,7 +184,7 @@ def _sample(plan: Plan, parent: str) -> tuple[list[Request], float]:
         start = time.perf_counter()
         play(envs, agent)
         seconds.append(time.perf_counter() - start)
-    batches = -(-config.networks // BATCH_OF_NETWORKS)
+    batches = -(-sum(config.stage_sizes) // BATCH_OF_NETWORKS)
     return sampler.requests, seconds[0] + (batches - 1) * min(seconds[1:])
 
 

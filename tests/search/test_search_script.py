@@ -14,11 +14,13 @@ from rich.console import Console
 
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, parse_transformation
+from eas_tf.errors import exit_code
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
 from eas_tf.search.dry_run import Cost, Estimate, lines
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
+from eas_tf.search.resuming import read_config
 from eas_tf.surgery import load_network
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
@@ -144,6 +146,20 @@ def test_an_interrupted_search_keeps_what_is_finished(tmp_path):
     assert {"best.keras", "start.keras"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
+def here(arguments):
+    """What `scripts/search.py` does, in this process."""
+    plan = Plan.of(read_config(arguments))
+    search(plan, Progress(plan.networks))
+    return 0
+
+
+def test_the_script_ends_bad_input_in_one_line(tmp_path):
+    result = run("--dataset", "cifar11", cwd=tmp_path)
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert result.stdout == ""
+
+
 def save(path, **arrays):
     np.savez(path, **arrays)
     return str(path)
@@ -173,6 +189,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--output", "full/thesis.tex/out"], "cannot be written: Not a directory"),
         (["--output", "/proc/nothing/here"], "cannot be written"),
         (["--resume", "full"], "holds no run.sqlite"),
+        (["--dry-run", "--engine", "surrogate"], "--dry-run estimates a new search"),
         (["--extend"], "name it with --resume"),
         (["--stages", "300,x"], "--stages is the children of each stage"),
         (["--stages", "300,0"], "--stages is the children of each stage"),
@@ -186,15 +203,16 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--cache", "full"], "cannot be used as a cache"),
     ],
 )
-def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path):
+def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "thesis.tex").write_text("years of work")
     before = sorted(tmp_path.rglob("*"))
-    result = run(*arguments, cwd=tmp_path)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len([line for line in result.stderr.splitlines() if line]) == 1
-    assert result.stdout == ""
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(lambda: here(arguments)) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert len([line for line in printed.err.splitlines() if line]) == 1
+    assert printed.out == ""
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -208,12 +226,13 @@ def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path):
         ({"x_train": IMAGES[:, :3, :3], "y_train": LABELS}, "pools"),
     ],
 )
-def test_unusable_images_are_refused_in_one_line(arrays, message, tmp_path):
+def test_unusable_images_are_refused_in_one_line(arrays, message, tmp_path, monkeypatch, capsys):
     path = save(tmp_path / "mine.npz", **arrays)
-    result = run("--dataset", path, cwd=tmp_path)
-    assert result.returncode == 2
-    assert message in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(lambda: here(["--dataset", path])) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert len(printed.err.splitlines()) == 1
     assert [child.name for child in tmp_path.iterdir()] == ["mine.npz"]
 
 
@@ -234,7 +253,14 @@ def test_a_dry_run_says_what_a_search_will_cost_and_writes_nothing(tmp_path):
 def test_an_estimate_adds_up():
     cost = Cost(architecture="SM(10)", parameters=1, multiply_adds=1, seconds=2.0)
     found = Estimate(
-        startup=5, start=7, workers=4, classes=(cost, replace(cost, seconds=4.0)), networks=40, at_once=2, agent=3
+        startup=5,
+        start=7,
+        workers=4,
+        classes=(cost, replace(cost, seconds=4.0)),
+        networks=40,
+        promoted=0,
+        at_once=2,
+        agent=3,
     )
     assert found.total == 5 + 7 + 40 * 3 / 2 + 3
     assert list(lines(found))[-1] == (
@@ -242,6 +268,7 @@ def test_an_estimate_adds_up():
         "40 children of 3.0 s, 2 at once, 3 s for the agent"
     )
     assert replace(found, workers=9).total == found.total + 2
+    assert replace(found, promoted=5).total == found.total + 15
     assert list(lines(replace(found, networks=6_000)))[-1].startswith("about 2.5 h in all")
 
 
