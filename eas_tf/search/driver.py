@@ -84,8 +84,8 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             ended, why = "failed", failure
         if ended != "finished":
             progress.say(f"The search ends here: {ended}")
-        run.record.update(ended=ended, seconds=networks.seconds())
         _report(plan, run, networks, progress, train_again=not why)
+        run.record.update(ended=ended, seconds=networks.seconds())
         if why:
             raise why
 

@@ -94,6 +94,21 @@ def test_a_missing_row_is_noticed(run):
         here("--resume", str(run), "--max-networks", "50")
 
 
+def test_a_record_of_another_version_is_refused_by_name(run):
+    database = sqlite3.connect(run / "run.sqlite")
+    database.execute("PRAGMA user_version = 1")
+    database.close()
+    with pytest.raises(InvalidConfiguration, match="is a record of version 1, and this is eas_tf with version 2"):
+        here("--resume", str(run), "--max-networks", "50")
+
+
+def test_a_record_of_other_options_is_refused_by_name(run):
+    with closing(Record(run / "run.sqlite", writable=True)) as record:
+        record.update(config=record.run().config.replace('"patience"', '"impatience"'))
+    with pytest.raises(InvalidConfiguration, match="another version of eas_tf: other options: impatience, patience"):
+        here("--resume", str(run), "--max-networks", "50")
+
+
 def test_the_way_back_that_is_told_goes_back(run, surrogate):
     (run / "run.sqlite").write_bytes((run / "run.sqlite").read_bytes()[:5000])
     with pytest.raises(RunDamaged) as caught:

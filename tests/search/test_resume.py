@@ -68,21 +68,26 @@ def kill(process):
     process.communicate()
 
 
-def resume_after_kills(folder, arguments, moments):
-    """The output of a search that is killed at each of these moments, seconds after it has begun to work."""
+def resume_after_kills(folder, arguments, moments, *, networks=0):
+    """The output of a search that is killed at each of these moments.
+
+    Seconds after it has become the owner, and has finished so many networks more than the one before.
+    """
     again = [*arguments, "--output", str(folder)]
+    owner = folder / "owner.json"
     for moment in moments:
         before = rows(folder)
         process = start(*again)
-        wait_for((folder / "owner.json").exists, process)
+        wait_for(lambda p=process: owner.exists() and f'"pid": {p.pid},' in owner.read_text(), process)
+        enough = len(before) + networks
+        wait_for(lambda n=enough: len(rows(folder)) >= n, process)
         time.sleep(moment)
+        assert process.poll() is None, "it has ended before it was killed: take a longer search"
         kill(process)
         after = rows(folder)
         assert all(after[number] == row for number, row in before.items())
-        if (folder / "run.sqlite").exists():
-            again = ["--resume", str(folder)]
-        else:
-            shutil.rmtree(folder)
+        print(f"killed after {moment:.2f} s with {len(after)} networks")
+        again = ["--resume", str(folder)] if (folder / "run.sqlite").exists() else again
     before = rows(folder)
     out, _ = run(*again)
     assert all(rows(folder)[number] == row for number, row in before.items())
@@ -136,13 +141,17 @@ def test_ctrl_c_ends_after_the_running_children_and_the_search_goes_on_exactly(t
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_ten_kills_at_random_moments(whole, trained, tmp_path, seed):
+def test_ten_kills_at_random_moments(tmp_path, seed):
     """Five of a surrogate search, which writes most of its time, and five of a real one."""
     rng = random.Random(seed)
-    out = resume_after_kills(tmp_path / "a", SURROGATE, [rng.uniform(0, 1.5) for _ in range(5)])
-    assert digest(out) == whole[1]
-    out = resume_after_kills(tmp_path / "b", TRAINED, [rng.uniform(0, 15) for _ in range(5)])
-    assert digest(out) == trained
+    longer = [*SURROGATE, "--stages", "400,400"]
+    expected = digest(here(*longer, "--output", str(tmp_path / "whole")))
+    out = resume_after_kills(tmp_path / "a", longer, [rng.uniform(0, 1.5) for _ in range(5)])
+    assert digest(out) == expected
+    longer = [*TRAINED, "--networks", "24"]
+    expected = digest(run(*longer, "--output", str(tmp_path / "whole2"))[0])
+    out = resume_after_kills(tmp_path / "b", longer, [rng.uniform(0, 2) for _ in range(5)], networks=1)
+    assert digest(out) == expected
 
 
 def test_the_same_seed_goes_the_same_way_and_another_one_another(whole, tmp_path):
