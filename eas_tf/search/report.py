@@ -32,7 +32,11 @@ def ranked(networks: Iterable[Network]) -> list[Network]:
 def best_so_far(networks: Iterable[Network]) -> list[Network]:
     """For each network that did not fail, by number, the best of it and those before it."""
     finished = sorted((n for n in networks if not n.failure), key=lambda n: n.id)
-    return list(accumulate(finished, lambda best, network: min(best, network, key=_place)))
+
+    def better(best: Network, network: Network) -> Network:
+        return min(best, network, key=_place)
+
+    return list(accumulate(finished, better))
 
 
 def pareto_front(networks: Iterable[Network]) -> list[Network]:

@@ -1,0 +1,56 @@
+"""Read searches: a leaderboard for each, and a page that shows how they went. `python scripts/report.py --help`."""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from eas_tf.errors import InvalidConfiguration, exit_code
+from eas_tf.search.account import read
+from eas_tf.search.page import page
+from eas_tf.search.paths import checked_path
+from eas_tf.search.progress import PIPE_WIDTH
+from eas_tf.search.report import WHOLE, leaderboard
+from eas_tf.search.run_directory import storing
+from eas_tf.text import printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Print a leaderboard of each search, and write a page about them that any browser shows."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Run directories of scripts/search.py, also of searches that still run."""
+    output: Path | None = None
+    """The page. By default report.html in the run directory, or in this one for several runs."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Read all runs, then print, then write."""
+    report = tyro.cli(Report, args=argv, prog="report.py")
+    if not report.runs:
+        raise InvalidConfiguration("Name the run directories of one or more searches.")
+    output = report.output or (report.runs[0] / "report.html" if len(report.runs) == 1 else Path("report.html"))
+    for path in (*report.runs, output):
+        checked_path(path)
+    accounts = [read(run) for run in report.runs]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PIPE_WIDTH)
+    for account in accounts:
+        config = account.config
+        told = f"{account.name}: {config['dataset']}, {config['agent']}, seed {config['seed']}. {account.end}"
+        console.print(printable(told, WHOLE), markup=False, soft_wrap=True)
+        console.print(leaderboard(account.networks) if account.networks else "The start network is not trained yet.")
+    with storing(output, "Name another file with --output."):
+        output.write_text(page(accounts), encoding="utf-8")
+    console.print(f"The page is {output}", markup=False, soft_wrap=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
