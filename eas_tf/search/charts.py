@@ -122,7 +122,7 @@ def _range(values: Iterable[float], step: float) -> tuple[float, float]:
 
 
 def _ticks(low: float, high: float, whole: bool) -> list[float]:
-    return MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high).tolist()
+    return list(map(float, MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=whole).tick_values(low, high)))
 
 
 def straight(kind: str, x: Axis, y: Axis, points: Sequence[tuple[float, float]]) -> Line:
