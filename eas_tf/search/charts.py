@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 #: Units of the picture, and the box in it that the axes enclose. Text on a phone is twice as large: hence the margins.
 WIDTH, HEIGHT = 640, 340
-LEFT, RIGHT, TOP, BOTTOM = 76, 612, 44, 276
+LEFT, RIGHT, TOP, BOTTOM = 76, 612, 52, 276
 
 #: Where the failed networks are marked.
 FLOOR = BOTTOM - 7

@@ -183,7 +183,11 @@ class Record:
         (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _damaged(self._path, verdict)
-        run, found = self.run(), (len(self.networks()), len(self.batches()))
+        self._database.execute("BEGIN")  # else another process might commit between the reads
+        try:
+            run, found = self.run(), (len(self.networks()), len(self.batches()))
+        finally:
+            self._database.rollback()
         if found != (run.networks, run.batches):
             raise _damaged(self._path, f"it holds {found} networks and batches instead of {run.networks, run.batches}")
 

@@ -4,7 +4,10 @@ import io
 import random
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +18,14 @@ from eas_tf.search.driver import search
 from eas_tf.search.networks import digest_of
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
-from eas_tf.search.record import Record
+from eas_tf.search.record import Network, Record, Run
 from eas_tf.search.resuming import read_config
 from eas_tf.search.run_directory import RunDirectory
+
+ROW = Network(
+    id=0, kind="child", stage=1, batch=1, parent=0, transformations="", seed=0, architecture="SM(10)", parameters=1,
+    multiply_adds=1, epochs=1, accuracy=0.5, score=0.5, loss=None, seconds=1.0,
+)  # fmt: skip
 
 
 def here(*arguments):
@@ -191,3 +199,24 @@ def test_damaged_weights_have_another_digest_or_none(trained, tmp_path, times):
         assert found in (expected, None)
         noticed += found is None
     assert noticed > times / 2
+
+
+def test_a_record_is_read_while_another_process_writes(tmp_path):
+    """A reader sees a moment, not rows of one and counts of another."""
+    path, seen = tmp_path / "run.sqlite", []
+    with closing(Record.create(path, Run(config="{}", versions="{}", fingerprint="", created=""))) as record:
+        stop = threading.Event()
+
+        def read():
+            while not stop.is_set():
+                with closing(Record(path)) as reader:
+                    seen.append(len(reader.networks()))
+
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(read)
+            for number in range(400):
+                record.add(replace(ROW, id=number), seconds=1.0)
+            stop.set()
+            reading.result()
+    assert len(seen) > 10
+    assert seen == sorted(seen)

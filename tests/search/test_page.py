@@ -376,8 +376,11 @@ def test_random_search_does_not_learn_and_a_batch_in_training_has_no_reward_yet(
     rows, batches = a_search()
     random = [replace(batch, learned="{}", reward=12.5) for batch in batches]
     open_batch = Batch(id=len(batches) + 1, stage=2, parent=0, size=10)
-    folder = write(tmp_path / "random", rows, [*random, open_batch], {"agent": "random"}, ended="")
+    folder = write(
+        tmp_path / "random", rows, [*random, open_batch], {"agent": "random", "engine": "surrogate"}, ended=""
+    )
     found = parsed(folder)
+    assert "No network was trained" in found.text
     assert "random search, does not learn" in found.text
     assert "still running" in found.text
     kinds = [attributes["class"].split()[1] for attributes in found.classes("mark")]
