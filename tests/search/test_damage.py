@@ -155,7 +155,10 @@ def test_a_lost_agent_state_is_named_and_learned_again_from_the_record(run, surr
         assert f"{path} is damaged" in out
 
 
-TRAINED = "--epochs", "1", "--start-epochs", "2", "--deepen-steps", "1", "--widen-steps", "1", "--engine", "inline"
+TRAINED = [
+    *("--epochs", "1", "--start-epochs", "2", "--deepen-steps", "1", "--widen-steps", "1"),
+    *("--engine", "inline", "--agent", "random"),
+]
 
 
 @pytest.fixture(scope="module")

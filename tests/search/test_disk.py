@@ -27,17 +27,18 @@ SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
 SMALL = ["--networks", "6", "--epochs", "1", "--start-epochs", "2", "--deepen-steps", "1", "--widen-steps", "1"]
 
 
-def test_500_networks_stay_under_the_bound_that_keep_implies(tmp_path, capsys):
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])
+def test_networks_stay_under_the_bound_that_keep_implies(tmp_path, capsys, count):
     """At most: the best K, the parent, start and best, one that is being written; the record and its copy."""
     keep, rng = 3, np.random.default_rng(0)
-    plan = Plan.of(SearchConfig(output=tmp_path / "run", keep=keep, networks=500))
+    plan = Plan.of(SearchConfig(output=tmp_path / "run", keep=keep, networks=count))
     start = PlainCNN.parse("C(8,3,1), P(2,2,MAX), SM(10)", (8, 8, 1))
     graph = initialise(lower(start, plan.images.mean, plan.images.std), rng=rng)
     largest = 0
     with RunDirectory(plan.config.output, Run(config="{}", versions="{}", fingerprint="", created="")) as run:
         limits = Limits(plan.config, Interruption(""), 0.0)
-        networks = Networks(plan, run, SurrogateEngine(plan.space), None, limits, Progress(501))
-        for number in range(501):
+        networks = Networks(plan, run, SurrogateEngine(plan.space), None, limits, Progress(count + 1))
+        for number in range(count + 1):
             request = Request(parent="", transformations=(), architecture=start, seed=number)
             accuracy = 0.5 + 0.4 * (1 - math.exp(-number / 100)) + 0.1 * rng.random()
             child = Child(result=Result(accuracy=accuracy, loss=1.0, seconds=0.1), graph=graph)
@@ -49,7 +50,7 @@ def test_500_networks_stay_under_the_bound_that_keep_implies(tmp_path, capsys):
         assert len(list((run.path / "weights").glob("*.keras"))) == keep
         best = networks.best.id
         assert run.best.read_bytes() == run.weights(best).read_bytes()
-        assert run.record_file.stat().st_size < 501 * 2_000
+        assert run.record_file.stat().st_size < 40_000 + count * 2_000
     capsys.readouterr()
 
 

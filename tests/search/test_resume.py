@@ -110,15 +110,9 @@ def whole(tmp_path_factory):
     return folder, digest(here(*SURROGATE, "--output", str(folder)))
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """The digest of an uninterrupted real search."""
-    return digest(run(*TRAINED, "--output", str(tmp_path_factory.mktemp("trained") / "run"))[0])
-
-
-def test_ctrl_c_ends_after_the_running_children_and_the_search_goes_on_exactly(tmp_path, trained):
+def test_ctrl_c_ends_after_the_running_children_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
-    process = start(*TRAINED, "--output", str(folder))
+    process = start(*TRAINED, "--agent", "random", "--output", str(folder))
     wait_for(lambda: len(rows(folder)) >= 3, process)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -126,16 +120,10 @@ def test_ctrl_c_ends_after_the_running_children_and_the_search_goes_on_exactly(t
     assert "Finishing the children" in err
     assert f"--resume {folder}" in err
     assert "Traceback" not in err
-    finished = rows(folder)
-    assert 3 <= len(finished) <= 6
+    assert 3 <= len(rows(folder)) <= 6
     assert "Best networks" in out
     assert not [path for path in folder.iterdir() if path.name.startswith("workers-")]
     assert rows(folder, "run")[1][6] == "interrupted"
-    (folder / "start.keras").unlink()
-    out, _ = run("--resume", str(folder))
-    assert "network 0 is trained again" in out
-    assert digest(out) == trained
-    assert all(rows(folder)[number] == row for number, row in finished.items())
 
 
 @pytest.mark.slow
