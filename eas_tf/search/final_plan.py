@@ -21,6 +21,9 @@ from eas_tf.search.record import Network, Record
 from eas_tf.search.report import ranked
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 
+#: More trainings of one network than anybody wants.
+MOST_SEEDS = 1_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class FinalConfig:
@@ -54,9 +57,9 @@ class FinalConfig:
     """Where tensorflow-datasets keeps its data, if elsewhere."""
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or self.seed < 0:
+        if not 1 <= self.seeds <= MOST_SEEDS or self.seed < 0:
             raise InvalidConfiguration(
-                f"--seeds must be at least 1, --seed not negative. Received: {self.seeds}, {self.seed}"
+                f"--seeds must be from 1 to {MOST_SEEDS}, --seed not negative. Received: {self.seeds}, {self.seed}"
             )
         if not 0 <= self.checkpoint_seconds < inf:
             raise InvalidConfiguration(f"--checkpoint-seconds must be 0 or more. Received: {self.checkpoint_seconds}")
