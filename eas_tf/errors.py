@@ -4,6 +4,7 @@ A message says what is wrong, what was expected, what was received, and what to 
 line and end with the error's exit code.
 """
 
+import signal
 import sys
 from collections.abc import Callable
 from typing import ClassVar
@@ -73,6 +74,7 @@ class StorageFailed(EASError):
 def exit_code(main: Callable[[], int]) -> int:
     """What a script ends with: what `main` returns, or an error's own code after its line on the standard error."""
     try:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         return main()
     except EASError as error:
         print(f"error: {error}", file=sys.stderr)

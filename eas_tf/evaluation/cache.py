@@ -7,7 +7,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 
-from eas_tf.errors import InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration, StorageFailed
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.protocol import Request, Result
 
@@ -35,6 +35,7 @@ class ResultCache:
     """
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = _open(path)
@@ -46,22 +47,34 @@ class ResultCache:
     def get(self, family: Family, request: Request) -> Result | None:
         """The result of an equal request, if there is one."""
         query = "SELECT accuracy, loss, seconds, curve, stopped FROM result WHERE key = ?"
-        row = self._database.execute(query, [_key(_describe(family, request))]).fetchone()
-        if not row:
-            return None
-        accuracy, loss, seconds, curve, stopped = row
-        return Result(
-            accuracy=accuracy, loss=loss, seconds=seconds, curve=tuple(json.loads(curve)), stopped=bool(stopped)
-        )
+        try:
+            row = self._database.execute(query, [_key(_describe(family, request))]).fetchone()
+            if not row:
+                return None
+            accuracy, loss, seconds, curve, stopped = row
+            return Result(
+                accuracy=float(accuracy),
+                loss=loss,
+                seconds=float(seconds),
+                curve=tuple(map(float, json.loads(curve))),
+                stopped=bool(stopped),
+            )
+        except (sqlite3.Error, ValueError, TypeError) as error:
+            raise InvalidConfiguration(
+                f"{self._path} is no longer a cache of results: {error}. Delete it; what is missing is trained again."
+            ) from error
 
     def put(self, family: Family, request: Request, result: Result) -> None:
         """Keep a result."""
         text = _describe(family, request)
         values = result.accuracy, result.loss, result.seconds, json.dumps(result.curve), result.stopped
-        with self._database:
-            self._database.execute(
-                "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)", (_key(text), text, *values)
-            )
+        try:
+            with self._database:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)", (_key(text), text, *values)
+                )
+        except sqlite3.Error as error:
+            raise StorageFailed(f"{self._path} cannot be written: {error}. Make room, and go on.") from error
 
     def close(self) -> None:
         """Close the file."""

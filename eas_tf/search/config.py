@@ -100,6 +100,8 @@ class SearchConfig(EngineConfig):
         _ = self.price
         if self.extend and not self.resume:
             raise InvalidConfiguration("--extend adds to a finished run: name it with --resume DIR.")
+        if self.cache and self.output and self.cache.is_relative_to(self.output):
+            raise InvalidConfiguration(f"--cache outlives a run: name a file that is not in --output {self.output}")
         if self.dry_run and (self.resume or self.engine == "surrogate"):
             raise InvalidConfiguration(
                 "--dry-run estimates a new search that trains: leave out --resume and surrogate."

@@ -4,7 +4,6 @@ What the record has already is not done again, so that a search that ended at an
 """
 
 import json
-import math
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -74,8 +73,7 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         limits = Limits(config, interruption, run.record.run().seconds)
         networks = Networks(plan, run, engine, trainer, limits, progress)
         why: Stopped | SearchFailed | None = None
-        most = config.max_networks or math.inf
-        ended = "finished" if most >= sum(config.stage_sizes) else f"--max-networks {most} is reached"
+        ended = "finished"
         try:
             _Search(plan, run, engine, cache, limits, networks, progress).run()
         except Stopped as stopped:
@@ -182,7 +180,8 @@ class _Search:
 
     def _state(self, batch: Batch) -> dict[str, np.ndarray] | None:
         state = self._run.read_state(batch)
-        if state is None and batch.id > len(self._batches) - GENERATIONS:
+        finished = sum(bool(each.state) for each in self._batches.values())
+        if state is None and batch.id > finished - GENERATIONS:
             self._progress.say(
                 f"{self._run.path / batch.state} is damaged or not there: the agent learns again from the record, from "
                 "the batch before."
@@ -197,15 +196,15 @@ class _Search:
 
     def _slots(self) -> Iterator[_Slot]:
         """The batches of all stages: as large as they were, and to come as large as they may be."""
-        number, most = 0, self._plan.config.max_networks or sum(self._plan.config.stage_sizes)
+        number = 0
         for stage, left in enumerate(self._plan.config.stage_sizes, 1):
             place = 0
-            while left > 0 and most > 0:
+            while left > 0:
                 number += 1
                 begun = self._batches.get(number)
-                size = begun.size if begun and begun.stage == stage else min(BATCH_OF_NETWORKS, left, most)
+                size = begun.size if begun and begun.stage == stage else min(BATCH_OF_NETWORKS, left)
                 yield _Slot(number=number, stage=stage, place=place, size=size)
-                left, most, place = left - size, most - size, place + 1
+                left, place = left - size, place + 1
 
     def _parent(self, slot: _Slot) -> int:
         """The network that the children of a batch grow from."""
@@ -298,6 +297,7 @@ class _Search:
 def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress, *, train_again: bool) -> None:
     """The leaderboard, the picture, and what the saved network does on the images."""
     if not len(networks):
+        progress.say(f"No network is trained yet. To go on: --resume {run.path}")
         return
     config, images = plan.config, plan.images
     with storing(run.path):

@@ -71,6 +71,8 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
         for seed in seeds:
             _ = seed.result() or seed.checkpoint()  # a damaged file is told of now, and not after hours of training
         progress.say(_headline(plan))
+        if inherited and not weights_file(plan.config.run, plan.network.id).exists():
+            progress.say(f"network {plan.network.id}'s own weights are not kept: it begins as it was grown, untrained")
         results = []
         for number, seed in enumerate(seeds):
             result = seed.result() or seed.train(trainer, progress, interruption, number * plan.recipe.epochs)

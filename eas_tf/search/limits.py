@@ -53,7 +53,7 @@ class Limits:
     def __init__(self, config: SearchConfig, interruption: Interruption, seconds: float) -> None:
         self._config, self._interruption = config, interruption
         self._began = time.monotonic() - seconds
-        self._since_best = self._failures = 0
+        self._since_best = self._failures = self._children = self._running = 0
         self._best: Network | None = None
 
     def seconds_left(self) -> float | None:
@@ -64,6 +64,8 @@ class Limits:
     def count(self, network: Network, *, earlier: bool = False) -> None:
         """Take in one more finished network; the failures of earlier processes may have been mended since."""
         self._failures = self._failures + 1 if network.failure and not earlier else 0
+        self._children += network.kind == "child"
+        self._running -= self._running > 0 and not network.reused
         best = ranked([*filter(None, [self._best]), network])[:1]
         self._since_best = 0 if best == [network] else self._since_best + (network.kind == "child")
         self._best = best[0] if best else None
@@ -79,10 +81,15 @@ class Limits:
             return "interrupted"
         if self.seconds_left() == 0:
             return f"--max-hours {self._config.max_hours:g} is used up"
+        most = self._config.max_networks
+        if most is not None and self._children + self._running >= most:
+            return f"--max-networks {most} is reached"
         if self._config.patience is not None and self._since_best >= self._config.patience:
             return f"--patience: no new best network in {self._since_best} children"
         return ""
 
     def may_start(self) -> bool:
-        """Whether another child may start."""
-        return not self.reason()
+        """Whether another child may start; then it counts as running until it is finished."""
+        allowed = not self.reason()
+        self._running += allowed
+        return allowed

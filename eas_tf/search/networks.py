@@ -11,7 +11,7 @@ from eas_tf.architecture import PlainCNN, parse_transformation
 from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import Child, Family
-from eas_tf.evaluation.engine import Engine
+from eas_tf.evaluation.engine import Engine, MayStart, always
 from eas_tf.evaluation.start import train_start
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
@@ -79,12 +79,17 @@ class Networks:
         """
         rows = {**self._rows, network.id: network}
         order = ranked([rows[number] for number in sorted(rows)])
-        kept = {each.id for each in order if not each.reused} & {each.id for each in order[: self._plan.config.keep]}
+        # What was not trained for its row has weights only if they were needed, and then it was trained again.
+        best = order[: self._plan.config.keep]
+        kept = {each.id for each in best if not each.reused or self._run.weights(each.id).exists()}
         if graph and (network.id in kept or network.kind != "child"):
             self._save(network.id, graph)
         self._run.record.add(network, seconds=self.seconds())
         self._rows = rows
-        if graph and order[0] is network:
+        if self._plan.trains and order[:1] == [network]:
+            if not graph:
+                self._digest(network.id)  # from the cache of another run
+                kept.add(network.id)
             self._run.publish_best(network.id)
         self._run.keep_weights(kept | {self._parent, network.id if network.kind != "child" else self._parent})
         self._progress.network(line(network, self._rows[0]))
@@ -194,7 +199,7 @@ class Networks:
 
         def on_epoch(epoch: int, loss: float) -> None:
             self._progress.epoch(epoch, plan.start_recipe.epochs, loss)
-            if not self._limits.may_start():
+            if self._limits.reason():
                 raise Stopped("The start network was not trained to its end.")
 
         trained = train_start(
@@ -213,7 +218,7 @@ class Networks:
             request = Request(
                 parent=family.digest, transformations=(), architecture=architecture, seed=best.seed, recipe=recipe
             )
-            child = self._child(family, request)
+            child = self._child(family, request, self._limits.may_start)
             row = self.row(len(self._rows), "promoted", request, child, stage=stage, epochs=epochs)
             self.add(row, child.graph)
             promoted = [row]
@@ -222,8 +227,8 @@ class Networks:
             return ranked(before)[0].id
         return promoted[0].id if promoted else best.id
 
-    def _child(self, family: Family, request: Request) -> Child:
-        for _, child in self._engine.run(family, [request], self._limits.may_start):
+    def _child(self, family: Family, request: Request, may_start: MayStart = always) -> Child:
+        for _, child in self._engine.run(family, [request], may_start):
             return child
         raise Stopped("A network was not trained.")
 
@@ -263,14 +268,12 @@ class Networks:
         """See to it that `best.keras` is the best network.
 
         Args:
-            train_again: Whether to train networks whose weights are not there; else it is the best of the others.
+            train_again: Whether to train it if its weights are not there or damaged; else the file is left as it is.
         """
-        for network in ranked(self.all):
-            if train_again:
-                self._digest(network.id)
-            if self._run.weights(network.id).exists():
-                self._run.publish_best(network.id)
-                return
+        if train_again:
+            self._digest(self.best.id)
+        if self._run.weights(self.best.id).exists():
+            self._run.publish_best(self.best.id)
 
 
 def digest_of(path: Path) -> str | None:

@@ -174,6 +174,8 @@ class Record:
 
     def _check(self) -> None:
         self._database.execute("PRAGMA synchronous=FULL")
+        if not self._path.stat().st_size:
+            raise _damaged(self._path, "it is empty")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
         if version != VERSION:
             raise InvalidConfiguration(
@@ -261,7 +263,7 @@ class Record:
     def digest(self) -> str:
         """SHA-256 of all decisions and accuracies: the same for two runs that went the same way."""
         told = [
-            (n.id, n.kind, n.parent, n.transformations, n.seed, n.architecture, n.accuracy, n.loss, n.failure, n.digest)
+            (n.id, n.kind, n.parent, n.transformations, n.seed, n.architecture, n.accuracy, n.loss, n.failure)
             for n in self.networks()
         ]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()

@@ -9,16 +9,18 @@ from typing import Any
 
 import tyro
 
-from eas_tf.errors import InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration, RunDamaged
 from eas_tf.search.config import ResolvedConfig, SearchConfig
 from eas_tf.search.paths import checked_path
 from eas_tf.search.record import Record, Run
 from eas_tf.search.run_directory import check_not_busy
 
-#: Options that decide nothing about networks, so that they may change from one process to the next.
+#: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
+#: same data set, its fingerprint says: a file may have moved.)
 FREE = frozenset(
     {
-        *("engine", "workers", "workers_per_gpu", "child_seconds", "ray_address", "strategy", "data_dir", "download"),
+        *("engine", "workers", "workers_per_gpu", "child_seconds", "ray_address", "strategy", "dataset"),
+        *("data_dir", "download"),
         *("cache", "max_hours", "max_networks", "patience", "keep", "dry_run", "output", "resume", "extend"),
     }
 )
@@ -52,6 +54,11 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
 
 
 def _run(path: Path) -> Run:
+    copy = path / "run.copy.sqlite"
+    if not (path / "run.sqlite").exists() and copy.is_file():
+        raise RunDamaged(
+            f"{path} has lost its run.sqlite. To go on from the copy after the last batch, move {copy} to its place."
+        )
     if not (path / "run.sqlite").is_file():
         what = "is empty" if path.is_dir() and not any(path.iterdir()) else "holds no run.sqlite"
         raise InvalidConfiguration(

@@ -37,7 +37,10 @@ GENERATIONS = 2
 _EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial", "run.partial-wal", "run.partial-shm"})
 
 #: What a process that was killed may leave behind.
-_LEFTOVERS = ("workers-*", "*.partial*", "weights/*.partial*")
+_LEFTOVERS = (
+    *("run.partial*", "run.copy.partial", "*.json.partial", "agent-*.npz.partial"),
+    *("best.partial.keras", "start.partial.keras", "weights/*.partial.keras"),
+)
 
 
 class RunDirectory:
@@ -72,7 +75,10 @@ class RunDirectory:
     def _sweep(self) -> None:
         for pattern in _LEFTOVERS:
             for left in self.path.glob(pattern):
-                shutil.rmtree(left) if left.is_dir() else left.unlink()
+                left.unlink()
+        for images in self.path.glob("workers-*/images.npz"):
+            if not images.parent.is_symlink():
+                shutil.rmtree(images.parent)
 
     def __enter__(self) -> Self:
         return self

@@ -98,7 +98,7 @@ def test_a_missing_row_is_noticed(run):
     with database:
         database.execute("DELETE FROM network WHERE id = 7")
     database.close()
-    with pytest.raises(RunDamaged, match=r"\(41, 4\).*instead of \(42, 4\)"):
+    with pytest.raises(RunDamaged, match=r"\(41, \d\).*instead of \(42, \d\)"):
         here("--resume", str(run), "--max-networks", "50")
 
 
@@ -133,7 +133,7 @@ def test_damaged_agent_states_are_never_loaded(run):
     """150 times."""
     rng = random.Random(1)
     with RunDirectory(run) as directory:
-        batch = directory.record.batches()[-1]
+        batch = [batch for batch in directory.record.batches() if batch.state][-1]
         path, state = run / batch.state, directory.read_state(batch)
         content = path.read_bytes()
         for _ in range(150):
