@@ -91,7 +91,10 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
 def _engine(plan: Plan, trainer: Trainer, progress: Progress) -> Engine:
     if not plan.trains:
         return SurrogateEngine(plan.space)
-    on_epoch = lambda epoch, loss: progress.epoch(epoch, plan.recipe.epochs, loss)  # noqa: E731
+
+    def on_epoch(epoch: int, loss: float) -> None:
+        progress.epoch(epoch, plan.recipe.epochs, loss)
+
     return make_engine(plan.config, trainer, plan.images, plan.config.output, on_epoch=on_epoch)
 
 

@@ -235,10 +235,17 @@ class Record:
             run = replace(run, batches=max(run.batches, row.id))
         self._commit(row, replace(run, seconds=run.seconds + seconds))
 
-    def update(self, *, seconds: float = 0.0, **changes: str) -> None:
-        """Commit changes of `config`, `versions` or `ended`."""
+    def update(self, *, seconds: float = 0.0, config: str | None = None, ended: str | None = None) -> None:
+        """Commit what has changed about the whole, and the seconds that were worked since the last change."""
         run = self.run()
-        self._commit(replace(run, seconds=run.seconds + seconds, **changes))  # type: ignore[arg-type]
+        self._commit(
+            replace(
+                run,
+                seconds=run.seconds + seconds,
+                config=run.config if config is None else config,
+                ended=run.ended if ended is None else ended,
+            )
+        )
 
     def _commit(self, *rows: Run | Network | Batch) -> None:
         with _translated(self._path), self._database:
