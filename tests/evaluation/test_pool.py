@@ -264,20 +264,24 @@ def test_busy_workers_end_with_it_too(tmp_path, ending):
     """At once, and not after a child that would have taken days; what is asked to end also tidies up."""
     script = str(Path(HERE).parents[1] / "scripts" / "search.py")
     options = ["--epochs", "10000000", "--start-epochs", "1", "--workers", "2", "--output", str(tmp_path / "out")]
-    with subprocess.Popen([sys.executable, script, *options], stdout=subprocess.PIPE, text=True) as search:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen([sys.executable, script, *options], **pipes) as search:
         assert any("start" in line and "parameters" in line for line in search.stdout)
         workers = psutil.Process(search.pid).children(recursive=True)
         assert len(workers) >= 2
         time.sleep(10)  # until they are training
         search.send_signal(ending)
+        if ending == signal.SIGTERM:  # The first would wait for the children.
+            assert any("Finishing the children" in line for line in search.stdout)
+            search.send_signal(ending)
+        search.communicate(timeout=10)
     _, alive = psutil.wait_procs(workers, timeout=5)
     for process in alive:
         process.kill()
     assert not alive
-    left = {path.name for path in (tmp_path / "out").iterdir()}
-    assert ("progress.png" in left, any("workers" in name for name in left)) == (
-        (True, False) if ending == signal.SIGTERM else (False, True)
-    )
+    assert search.returncode == (130 if ending == signal.SIGTERM else -ending)
+    folders = any("workers" in path.name for path in (tmp_path / "out").iterdir())
+    assert folders == (ending == signal.SIGKILL)
 
 
 def images_of(size, shape=(32, 32, 3)):
