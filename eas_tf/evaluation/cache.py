@@ -13,15 +13,16 @@ from eas_tf.evaluation.protocol import Request, Result
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS result (
-    key TEXT PRIMARY KEY,      -- SHA-256 of `request`
-    request TEXT NOT NULL,     -- JSON: all that the result depends on
-    accuracy REAL NOT NULL,    -- fraction of the validation images
-    loss REAL,                 -- mean cross-entropy on them, nats
-    seconds REAL NOT NULL,     -- that it took
-    curve TEXT NOT NULL,       -- JSON: the accuracy after each epoch, if somebody looked
-    stopped INTEGER NOT NULL   -- 1 if it ended early
+    key TEXT PRIMARY KEY,    -- SHA-256 of `request`
+    request TEXT NOT NULL,   -- JSON: all that the result depends on
+    result TEXT NOT NULL,    -- JSON: the fields of `Result`
+    checksum TEXT NOT NULL   -- SHA-256 of `request` and `result`
 )
 """
+
+
+#: What SQLite raises about a file that is not as it was written; its own messages may be no text (`ValueError`).
+_DAMAGE = sqlite3.Error, ValueError
 
 
 class ResultCache:
@@ -39,41 +40,36 @@ class ResultCache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._database = _open(path)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, *_DAMAGE) as error:
             raise InvalidConfiguration(
                 f"{path} cannot be used as a cache of results: {error}. Name another file, or delete it."
             ) from error
 
     def get(self, family: Family, request: Request) -> Result | None:
         """The result of an equal request, if there is one."""
-        query = "SELECT accuracy, loss, seconds, curve, stopped FROM result WHERE key = ?"
+        text = _describe(family, request)
         try:
-            row = self._database.execute(query, [_key(_describe(family, request))]).fetchone()
+            query = "SELECT result, checksum FROM result WHERE key = ?"
+            row = self._database.execute(query, [_sha256(text)]).fetchone()
             if not row:
                 return None
-            accuracy, loss, seconds, curve, stopped = row
-            return Result(
-                accuracy=float(accuracy),
-                loss=loss,
-                seconds=float(seconds),
-                curve=tuple(map(float, json.loads(curve))),
-                stopped=bool(stopped),
-            )
-        except (sqlite3.Error, ValueError, TypeError) as error:
+            if row[1] != _sha256(text + row[0]):
+                raise ValueError("a row does not have its checksum")
+            values = json.loads(row[0])
+            return Result(**{**values, "curve": tuple(values["curve"])})
+        except (*_DAMAGE, TypeError) as error:
             raise InvalidConfiguration(
                 f"{self._path} is no longer a cache of results: {error}. Delete it; what is missing is trained again."
             ) from error
 
     def put(self, family: Family, request: Request, result: Result) -> None:
         """Keep a result."""
-        text = _describe(family, request)
-        values = result.accuracy, result.loss, result.seconds, json.dumps(result.curve), result.stopped
+        text, told = _describe(family, request), json.dumps(asdict(result))
+        row = _sha256(text), text, told, _sha256(text + told)
         try:
             with self._database:
-                self._database.execute(
-                    "INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?, ?, ?)", (_key(text), text, *values)
-                )
-        except sqlite3.Error as error:
+                self._database.execute("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?)", row)
+        except _DAMAGE as error:
             raise StorageFailed(f"{self._path} cannot be written: {error}. Make room, and go on.") from error
 
     def close(self) -> None:
@@ -87,8 +83,8 @@ def _open(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode=WAL")
         with database:
             database.execute(_SCHEMA)
-        database.execute("SELECT key, request, accuracy, loss, seconds, curve, stopped FROM result LIMIT 1")
-    except sqlite3.Error:
+        database.execute("SELECT key, request, result, checksum FROM result LIMIT 1")
+    except _DAMAGE:
         database.close()
         raise
     return database
@@ -108,5 +104,5 @@ def _describe(family: Family, request: Request) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _key(text: str) -> str:
+def _sha256(text: str) -> str:
     return sha256(text.encode()).hexdigest()

@@ -104,7 +104,7 @@ class SearchConfig(EngineConfig):
             raise InvalidConfiguration(f"--cache outlives a run: name a file that is not in --output {self.output}")
         if self.dry_run and (self.resume or self.engine == "surrogate"):
             raise InvalidConfiguration(
-                "--dry-run estimates a new search that trains: leave out --resume and surrogate."
+                "--dry-run estimates a new search that trains: leave out --resume, and --engine surrogate."
             )
         if self.space is not None:
             space_named(self.space)
@@ -156,6 +156,11 @@ class SearchConfig(EngineConfig):
         missing = {name: defaults[name] for name in _DEFAULTS if getattr(self, name) is None}
         if self.promote_epochs is None:
             missing["promote_epochs"] = 5 * (self.epochs or defaults["epochs"])
+        # Another process may go on with the run from another directory.
+        if self.dataset.lower().endswith(".npz") and not self.dataset.startswith("~"):
+            missing["dataset"] = str(Path(self.dataset).absolute())
+        if self.cache:
+            missing["cache"] = self.cache.absolute()
         if self.output is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
             missing["output"] = Path("runs") / f"{Path(self.dataset).stem}-{self.agent}-{self.seed}-{stamp}"

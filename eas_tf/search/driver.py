@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import keras
@@ -300,7 +301,7 @@ class _Search:
 def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress, *, train_again: bool) -> None:
     """The leaderboard, the picture, and what the saved network does on the images."""
     if not len(networks):
-        progress.say(f"No network is trained yet. To go on: --resume {run.path}")
+        progress.say(f"No network is trained yet. To go on: --resume {quote(str(run.path))}")
         return
     config, images = plan.config, plan.images
     with storing(run.path):

@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 
 from eas_tf.architecture import PlainCNN, parse_transformation
 from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
@@ -97,7 +98,7 @@ class Networks:
         if self._limits.hopeless:
             raise SearchFailed(
                 f"{FAILURES_IN_A_ROW} children in a row failed, the last one so: {network.failure}. Mend the cause, "
-                f"and go on with --resume {self._run.path}"
+                f"and go on with --resume {quote(str(self._run.path))}"
             )
 
     def row(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import tyro
@@ -37,6 +38,11 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
     config = tyro.cli(SearchConfig, args=argv, prog="search.py")
     for path in filter(None, [config.resume, config.cache]):
         checked_path(path)
+    if config.stages is not None and config.networks not in (SearchConfig.networks, sum(config.stage_sizes)):
+        raise InvalidConfiguration(
+            f"--networks is for searches of one stage: leave out --networks {config.networks}, or --stages "
+            f"{config.stages}."
+        )
     if config.resume is None:
         return config
     run = _run(config.resume)
@@ -47,8 +53,8 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
     _check_same(asked, recorded)
     if asked.stage_sizes == recorded.stage_sizes and run.ended == "finished":
         raise InvalidConfiguration(
-            f"{config.resume} is finished. To add to it: --resume {config.resume} --extend --networks N, or longer "
-            "--stages."
+            f"{config.resume} is finished. To add to it: --resume {quote(str(config.resume))} --extend --networks N, "
+            "or longer --stages."
         )
     return asked
 
@@ -88,6 +94,12 @@ def _check_same(asked: SearchConfig, recorded: SearchConfig) -> None:
         InvalidConfiguration: Naming them.
     """
     free = FREE | {"networks", "stages"} if asked.extend else FREE
+    if asked.extend and len(recorded.stage_sizes) == 1:  # What happens between stages, before there were any.
+        free |= {"promote_epochs", "controller"}
+    if asked.stages is not None and asked.stages == recorded.stages and asked.networks != recorded.networks:
+        raise InvalidConfiguration(
+            f"{asked.resume} has --stages {recorded.stages}: add to it by longer --stages, not by --networks."
+        )
     before, now = asdict(recorded), asdict(asked)
     changed = [name for name in before if name not in free and before[name] != now[name]]
     if "surrogate" in (asked.engine, recorded.engine) and asked.engine != recorded.engine:

@@ -21,6 +21,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from shlex import quote
 from typing import Any, Self
 
 import numpy as np
@@ -166,7 +167,7 @@ def check_free(path: Path) -> None:
         check_not_busy(path)
         raise InvalidConfiguration(
             f"--output must be a new or empty directory, and {path} holds a run already. To go on with it: "
-            f"--resume {path}"
+            f"--resume {quote(str(path))}"
         )
     if path.exists() and (not path.is_dir() or any(each.name not in _EMPTY for each in path.iterdir())):
         raise InvalidConfiguration(f"--output must be a new or empty directory. {path} holds something already.")

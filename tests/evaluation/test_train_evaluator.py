@@ -1,5 +1,6 @@
 """Children of one parent: what they inherit, what fails, what is trained once."""
 
+import random
 import sqlite3
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ from families import ARCHITECTURE, DIGITS, RECIPE, request, trained_family, with
 
 from eas_tf.architecture import Net2Deeper, Net2Wider, PlainCNN
 from eas_tf.errors import InvalidConfiguration, InvalidData, Stopped
+from eas_tf.evaluation import Result
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import ChildTrainer
 from eas_tf.evaluation.engine import InlineEngine
@@ -146,6 +148,32 @@ def test_what_failed_is_not_kept_over_runs(family, engine, tmp_path):
     results = [next(evaluator.evaluate([diverging])) for _ in range(2)]
     assert all(result.failure.startswith("TrainingDiverged: ") for result in results)
     assert cache.get(family, diverging) is None
+
+
+def test_a_damaged_cache_is_told_of_or_the_damage_changes_nothing(family, tmp_path):
+    """200 flipped bits, and 50 truncations."""
+    path, rng = tmp_path / "results.sqlite", random.Random(0)
+    asked = [request(family, Net2Wider(0, 5 + number)) for number in range(20)]
+    cache = ResultCache(path)
+    for number, each in enumerate(asked):
+        cache.put(family, each, Result(accuracy=number / 20, loss=0.5, seconds=1.0, curve=(0.25, number / 20)))
+    kept = [cache.get(family, each) for each in asked]
+    assert [result.accuracy for result in kept] == [number / 20 for number in range(20)]
+    cache.close()
+    content, refused = path.read_bytes(), 0
+    for turn in range(250):
+        place, damaged = rng.randrange(len(content)), bytearray(content)
+        damaged[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(damaged if turn < 200 else content[:place])
+        try:
+            cache = ResultCache(path)
+            found = [cache.get(family, each) for each in asked]
+            cache.close()
+        except InvalidConfiguration:
+            refused += 1
+        else:
+            assert all(result in (None, before) for result, before in zip(found, kept, strict=True))
+    assert refused > 100
 
 
 @pytest.mark.parametrize("content", [b"not a database at all, but long enough to be read as one" * 20, None])

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from eas_tf.search.driver import search
 from eas_tf.search.limits import Interruption
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
+from eas_tf.search.record import Record
 from eas_tf.search.resuming import read_config
 from eas_tf.search.run_directory import RunDirectory
 
@@ -198,6 +200,8 @@ def test_one_process_owns_a_run(copy):
         (["--extend", "--stages", "19,33"], "--extend adds networks"),
         (["--stages", "20,30"], "--extend adds networks"),
         (["--output", "elsewhere"], "leave --output"),
+        (["--extend", "--networks", "99"], "has --stages 20,13: add to it by longer --stages, not by --networks"),
+        (["--extend", "--stages", "20,13,5", "--promote-epochs", "1"], "--promote-epochs 1 (it has 20)"),
     ],
 )
 def test_a_resume_that_contradicts_the_run_is_refused_in_one_line(copy, arguments, message):
@@ -238,12 +242,24 @@ def test_a_finished_run_is_extended_by_networks_and_stages(copy, whole):
     assert [row[1] for row in rows(copy).values()].count("child") == 45
 
 
-def test_changed_images_are_refused(tmp_path):
+def test_what_happens_between_stages_may_be_said_with_the_second(tmp_path):
+    folder = tmp_path / "run"
+    here("--engine", "surrogate", "--networks", "11", "--output", str(folder))
+    here("--resume", str(folder), "--extend", "--stages", "11,3", "--promote-epochs", "7", "--controller", "reset")
+    with closing(Record(folder / "run.sqlite")) as record:
+        assert [network.epochs for network in record.networks() if network.kind == "promoted"] == [7]
+
+
+def test_changed_images_are_refused_and_found_from_another_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     rng, mine = np.random.default_rng(0), tmp_path / "mine.npz"
     arrays = {"x_train": rng.integers(256, size=(60, 8, 8, 1), dtype=np.uint8), "y_train": np.arange(60) % 3}
     np.savez(mine, **arrays)
-    arguments = [*SURROGATE, "--space", "digits", "--batch", "8", "--dataset", str(mine)]
+    arguments = [*SURROGATE, "--space", "digits", "--batch", "8", "--dataset", "mine.npz"]
     here(*arguments, "--output", str(tmp_path / "run"), "--max-networks", "3")
+    monkeypatch.chdir(tmp_path.parent)
+    here("--resume", str(tmp_path / "run"), "--max-networks", "5")
+    assert len(rows(tmp_path / "run")) == 6
     arrays["x_train"][0] += 1
     np.savez(mine, **arrays)
     with pytest.raises(EASError, match="have changed since"):

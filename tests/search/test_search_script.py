@@ -193,6 +193,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--extend"], "name it with --resume"),
         (["--stages", "300,x"], "--stages is the children of each stage"),
         (["--stages", "300,0"], "--stages is the children of each stage"),
+        (["--stages", "30,20", "--networks", "9"], "leave out --networks 9, or --stages 30,20"),
         (["--max-hours", "0"], "--max-hours must be positive"),
         (["--price-parameters", "-1"], "price_parameters must be a finite number"),
         (["--workers", "0"], 'workers is "auto" or at least 1'),
