@@ -1,21 +1,33 @@
 """How scripts end."""
 
+import io
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from eas_tf.errors import StorageFailed, exit_code
+from eas_tf.search.driver import search
+from eas_tf.search.plan import Plan
+from eas_tf.search.progress import Progress
+from eas_tf.search.resuming import read_config
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 SURROGATE = "--engine", "surrogate", "--networks", "5"
 
 
-def search(*arguments, **options):
-    command = [sys.executable, str(SCRIPTS / "search.py"), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **options)
+def here(*arguments):
+    """As scripts/search.py, in this process."""
+
+    def main():
+        plan = Plan.of(read_config(arguments))
+        search(plan, Progress(plan.networks, Console(file=io.StringIO())))
+        return 0
+
+    return exit_code(main)
 
 
 def test_an_error_of_the_system_is_one_line_that_names_the_file(capsys, tmp_path):
@@ -24,23 +36,23 @@ def test_an_error_of_the_system_is_one_line_that_names_the_file(capsys, tmp_path
 
 
 @pytest.mark.parametrize("name", ["lock", "owner.json"])
-def test_a_folder_where_a_file_should_be_is_told_of_in_one_line(name, tmp_path):
+def test_a_folder_where_a_file_should_be_is_told_of_in_one_line(name, tmp_path, capsys):
     run = tmp_path / "run"
-    assert search(*SURROGATE, "--max-networks", "2", "--output", str(run)).returncode == 0
+    assert here(*SURROGATE, "--max-networks", "2", "--output", str(run)) == 0
     (run / name).unlink(missing_ok=True)
     (run / name).mkdir()
-    ended = search("--resume", str(run), "--max-networks", "4")
-    assert ended.returncode in (2, 4)
-    assert name in ended.stderr
-    assert len(ended.stderr.splitlines()) == 1
+    capsys.readouterr()
+    assert here("--resume", str(run), "--max-networks", "4") in (2, 4)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
 
 
 def test_a_search_whose_reader_has_gone_ends_quietly_and_can_go_on(tmp_path):
     """As with `| head`."""
     read, write = os.pipe()
     os.close(read)
-    command = [sys.executable, str(SCRIPTS / "search.py"), *SURROGATE, "--output", str(tmp_path / "run")]
+    command = [sys.executable, str(SCRIPT), *SURROGATE, "--output", str(tmp_path / "run")]
     ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
     os.close(write)
     assert (ended.returncode, ended.stderr) == (1, "")
-    assert search("--resume", str(tmp_path / "run")).returncode == 0
+    assert here("--resume", str(tmp_path / "run")) == 0

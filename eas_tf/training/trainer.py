@@ -19,6 +19,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip, cutout
+from eas_tf.training.flat_weights import FlatWeights, TrainingState, nesterov_update
 from eas_tf.training.kernels import (
     FusedBatchNormalization,
     HalvedConv2D,
@@ -34,24 +35,10 @@ OnEpoch = Callable[[int, float], None]
 GoesOn = Callable[[Sequence[float]], bool]
 
 #: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
-OnState = Callable[[Callable[[], "TrainingState"]], None]
+OnState = Callable[[Callable[[], TrainingState]], None]
 
 #: Images in one step of a validation pass.
 VALIDATION_BATCH = 512
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TrainingState:
-    """A training between two epochs: with its network, recipe and seed all that it takes to go on exactly."""
-
-    epoch: int
-    """Epochs that are over."""
-    weights: np.ndarray
-    """All trainable weights, one after the other, float32 `[parameters]`."""
-    statistics: np.ndarray
-    """All that is not trained, such as batch norm's moving mean and variance: float32, flat."""
-    momentum: np.ndarray
-    """Of each weight, float32 `[parameters]`."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -155,12 +142,12 @@ class Trainer:
 
     def _prepare(
         self, graph: LayerGraph, recipe: Recipe
-    ) -> tuple[keras.Model, "_FlatWeights", Callable[[tf.Tensor], tf.Tensor]]:
+    ) -> tuple[keras.Model, FlatWeights, Callable[[tf.Tensor], tf.Tensor]]:
         """The Keras model on the devices, its weights, and what trains it for one epoch, given seed and epoch `[2]`."""
         self.check_batch(recipe.batch)
         with self._strategy.scope():
             model = _logits_model(graph, self._substitutes())
-            weights = _FlatWeights(model)
+            weights = FlatWeights(model)
         steps = len(self._data.x_train) // recipe.batch
         step = self._step_function(weights, recipe, steps)
 
@@ -206,7 +193,7 @@ class Trainer:
                 f"{len(self._data.x_train)} training images. Received: {batch}"
             )
 
-    def _step_function(self, weights: "_FlatWeights", recipe: Recipe, steps: int) -> Callable[..., tf.Tensor]:
+    def _step_function(self, weights: FlatWeights, recipe: Recipe, steps: int) -> Callable[..., tf.Tensor]:
         """What one replica does in one step: its share of the batch, forward, backward, update."""
         share = recipe.batch // self._replicas
         mean = tf.constant(self._data.mean, tf.float32)
@@ -226,10 +213,11 @@ class Trainer:
                 logits = weights.call(batch)
                 losses = _losses(logits, tf.gather(labels, chosen), recipe.label_smoothing)
                 loss = tf.reduce_sum(losses) / recipe.batch
-            gradient = tape.gradient(loss, weights.trainable.value)
+            vector = weights.trainable.value
+            gradient = tape.gradient(loss, vector)
             progress = (tf.cast(seed[1] * steps + index, tf.float32)) / (recipe.epochs * steps)
             rate = recipe.learning_rate * 0.5 * (1 + tf.cos(math.pi * progress))
-            context.merge_call(_update, args=(weights.trainable.value, weights.momentum, gradient, rate, recipe))
+            context.merge_call(nesterov_update, args=(vector, weights.momentum, gradient, rate, recipe))
             return loss
 
         return step
@@ -273,107 +261,3 @@ def _logits_model(graph: LayerGraph, substitutes: dict[str, type] | None = None)
     """The network without its closing softmax, whose cross-entropy is then computed without overflow."""
     (logits,) = graph[graph.outputs[0]].inputs
     return graph.until(logits).to_keras(substitutes)
-
-
-class _Vector:
-    """Variables of a model in one vector, so that one operation reads or writes them all.
-
-    In a small network an operation for each of them takes as long as a convolution.
-    """
-
-    def __init__(self, variables: Sequence[keras.Variable], **options: Any) -> None:
-        self._variables = variables
-        self.value = tf.Variable(self.join([variable.value for variable in variables]), **options)
-
-    def join(self, values: Sequence[tf.Tensor]) -> tf.Tensor:
-        """A vector of the variables' values."""
-        return tf.concat([tf.reshape(value, [-1]) for value in values] or [tf.zeros([0])], 0)
-
-    def parts(self) -> list[tuple[keras.Variable, tf.Tensor]]:
-        """Each variable with its part of the vector."""
-        if not self._variables:
-            return []
-        parts = tf.split(self.value, [math.prod(variable.shape) for variable in self._variables])
-        return [
-            (variable, part if variable.shape.rank == 1 else tf.reshape(part, variable.shape))
-            for variable, part in zip(self._variables, parts, strict=True)
-        ]
-
-    def move(self, scope: keras.StatelessScope) -> None:
-        """Take over what the variables became in a scope."""
-        self.value.assign(self.join([scope.get_current_value(variable) for variable in self._variables]))
-
-    def give_back(self) -> None:
-        """Write the vector into the variables."""
-        for variable, part in self.parts():
-            variable.assign(part)
-
-
-class _FlatWeights:
-    """A model's weights, its moving statistics and the momentum of its weights, a vector each."""
-
-    def __init__(self, model: keras.Model) -> None:
-        self._model = model
-        self.trainable = _Vector(model.trainable_variables)
-        # Synchronised batch norm has the same statistics on all devices.
-        first = tf.VariableAggregation.ONLY_FIRST_REPLICA
-        self._statistics = _Vector(model.non_trainable_variables, trainable=False, aggregation=first)
-        self.momentum = tf.Variable(tf.zeros_like(self.trainable.value), trainable=False)
-
-    def call(self, batch: tf.Tensor) -> tf.Tensor:
-        """The logits in training mode, in which batch norm moves its statistics."""
-        with keras.StatelessScope(state_mapping=self.trainable.parts() + self._statistics.parts()) as scope:
-            logits = self._model(batch, training=True)
-        self._statistics.move(scope)
-        return logits
-
-    def state(self, epoch: int) -> TrainingState:
-        """Where the training is after that many epochs."""
-        weights, statistics, momentum = (each.numpy() for each in self._vectors)
-        return TrainingState(epoch=epoch, weights=weights, statistics=statistics, momentum=momentum)
-
-    def restore(self, state: TrainingState, recipe: Recipe) -> int:
-        """Take over a state; the number of epochs that are over.
-
-        Raises:
-            InvalidConfiguration: If it is another network's, or leaves no epoch to train.
-        """
-        values = state.weights, state.statistics, state.momentum
-        expected, received = [list(each.shape) for each in self._vectors], [list(each.shape) for each in values]
-        if expected != received or not 0 < state.epoch < recipe.epochs:
-            raise InvalidConfiguration(
-                f"The state of a training must be of the same network, after 1 to {recipe.epochs - 1} epochs. Expected "
-                f"vectors of {expected}. Received: {received}, after {state.epoch} epochs"
-            )
-        for vector, value in zip(self._vectors, values, strict=True):
-            vector.assign(value)
-        return state.epoch
-
-    @property
-    def _vectors(self) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
-        return self.trainable.value, self._statistics.value, self.momentum
-
-    def give_back(self) -> None:
-        """Write all but the momentum into the model's variables."""
-        self.trainable.give_back()
-        self._statistics.give_back()
-
-
-def _update(
-    strategy: tf.distribute.Strategy, weights: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor, recipe: Recipe
-) -> None:
-    """Nesterov SGD with L2 on the gradient summed over all replicas; each replica updates its own copy."""
-
-    def update(weights: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor) -> None:
-        tf.raw_ops.ResourceApplyMomentum(
-            var=weights.handle,
-            accum=momentum.handle,
-            lr=rate,
-            grad=gradient + recipe.weight_decay * weights,
-            momentum=recipe.momentum,
-            use_nesterov=True,
-        )
-
-    extended = strategy.extended
-    summed = extended.reduce_to(tf.distribute.ReduceOp.SUM, gradient, weights)
-    extended.update(weights, update, args=(momentum, summed, rate), group=False)

@@ -16,7 +16,13 @@ check_applications = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(check_applications)
 
 
-@pytest.mark.parametrize("name", check_applications.NETWORKS)
+#: The longest, which are run among the longer tests.
+SLOW = {"DenseNet121", "InceptionV3", "Xception", "EfficientNetB0"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in check_applications.NETWORKS]
+)
 def test_a_random_twenty_of_each_operation(name):
     """All in one chain; each by itself is what scripts/check_applications.py does."""
     rng = np.random.default_rng(len(name))
