@@ -225,6 +225,7 @@ def test_a_worker_that_has_grown_is_replaced(engine, family, asked):
     assert len({each.pid for each in workers()} - before) == 1
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_process_that_started_them(family, tmp_path):
     """Even if that is killed."""
     program = f"""

@@ -264,6 +264,7 @@ def terminated(process):
     return arguments
 
 
+@pytest.mark.slow
 def test_a_terminated_process_tells_how_to_go_on(original, tmp_path):
     run = Path(shutil.copytree(original, tmp_path / "a run"))
     process = started(run)

@@ -17,7 +17,7 @@ _SPEC.loader.exec_module(check_applications)
 
 
 #: The longest, which are run among the longer tests.
-SLOW = {"DenseNet121", "InceptionV3", "Xception", "EfficientNetB0"}
+SLOW = {"DenseNet121", "InceptionV3", "Xception", "EfficientNetB0", "MobileNetV2", "MobileNetV3Small"}
 
 
 @pytest.mark.parametrize(
