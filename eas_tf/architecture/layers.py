@@ -1,13 +1,14 @@
-"""The layers that a plain network's string is made of, as values.
+"""The layers that an architecture's string is made of, as values.
 
 A string such as `C(16,3,1)` is the notation of the EAS paper (Table 1). Each layer knows its own notation, how it
 changes the shape of what passes through it, and how many weights it trains.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias, TypeVar
 
-from eas_tf.errors import InvalidArchitecture
+from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
 #: Height, width and channels of one feature map; a vector of n features is `(1, 1, n)`.
 Shape: TypeAlias = tuple[int, int, int]
@@ -18,7 +19,61 @@ MAX_KERNEL = 31
 MAX_POOL = 1_024
 
 
-def _check(layer: "Layer", what: str, value: int, limit: int) -> None:
+class AnyLayer(Protocol):
+    """What the layers of all kinds of network have; `str` is the notation."""
+
+    @property
+    def width(self) -> int | None:
+        """What Net2Wider can make more of: filters, units, a growth rate; None for a layer without such a width."""
+        ...
+
+    def with_width(self, width: int) -> Self:
+        """The layer with another width; it must have one."""
+        ...
+
+
+def width_of(layer: AnyLayer) -> int | None:
+    """The filters, units or growth rate of a layer; None for a layer without a width that can be chosen."""
+    return layer.width
+
+
+AnyLayerT = TypeVar("AnyLayerT", bound=AnyLayer)
+
+
+def with_width(layer: AnyLayerT, width: int) -> AnyLayerT:
+    """The layer with other filters or units; it must have a width."""
+    return layer.with_width(width)
+
+
+def with_wider_layer(layers: Sequence[AnyLayerT], layer: int, width: int) -> tuple[AnyLayerT, ...]:
+    """The layers, number `layer` of them with more filters or units.
+
+    Raises:
+        IllegalTransformation: If there is no such layer, or it is not narrower than `width`.
+    """
+    received = f"Received: wider({layer},{width})"
+    before = layers[layer].width if 0 <= layer < len(layers) else None
+    if before is None:
+        possible = [i for i, each in enumerate(layers) if each.width is not None]
+        raise IllegalTransformation(f"Only the layers {possible} can be widened. {received}")
+    if width <= before:
+        raise IllegalTransformation(f"Widening layer {layer} takes more than the {before} that it has. {received}")
+    return (*layers[:layer], layers[layer].with_width(width), *layers[layer + 1 :])
+
+
+class _WithoutWidth:
+    """A layer that Net2Wider does not change."""
+
+    __slots__ = ()
+    width: None = None
+
+    def with_width(self, width: int) -> Self:
+        """There is no width to change."""
+        raise IllegalTransformation(f"{self} has no width. Received: {width}")
+
+
+def check_size(layer: AnyLayer, what: str, value: int, limit: int) -> None:
+    """Refuse a size of a layer outside 1 to `limit`."""
     if not 1 <= value <= limit:
         raise InvalidArchitecture(f"{what} of {layer} must be from 1 to {limit:,}. Received: {value}")
 
@@ -32,9 +87,18 @@ class Conv:
     stride: int = 1
 
     def __post_init__(self) -> None:
-        _check(self, "The filters", self.filters, MAX_WIDTH)
-        _check(self, "The kernel", self.kernel, MAX_KERNEL)
-        _check(self, "The stride", self.stride, MAX_KERNEL)
+        check_size(self, "The filters", self.filters, MAX_WIDTH)
+        check_size(self, "The kernel", self.kernel, MAX_KERNEL)
+        check_size(self, "The stride", self.stride, MAX_KERNEL)
+
+    @property
+    def width(self) -> int:
+        """The filters."""
+        return self.filters
+
+    def with_width(self, width: int) -> Self:
+        """With other filters."""
+        return type(self)(width, self.kernel, self.stride)
 
     def __str__(self) -> str:
         return f"C({self.filters},{self.kernel},{self.stride})"
@@ -49,7 +113,7 @@ class Conv:
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class Pool(_WithoutWidth):
     """A maximum or average over `size` x `size` windows, without padding. Closes a block."""
 
     size: int
@@ -57,8 +121,8 @@ class Pool:
     kind: Literal["MAX", "AVG"]
 
     def __post_init__(self) -> None:
-        _check(self, "The size", self.size, MAX_POOL)
-        _check(self, "The stride", self.stride, MAX_POOL)
+        check_size(self, "The size", self.size, MAX_POOL)
+        check_size(self, "The stride", self.stride, MAX_POOL)
         if self.kind not in ("MAX", "AVG"):
             raise InvalidArchitecture(f"A pooling layer is of kind MAX or AVG. Received: {self.kind!r}")
 
@@ -82,7 +146,16 @@ class Dense:
     units: int
 
     def __post_init__(self) -> None:
-        _check(self, "The units", self.units, MAX_WIDTH)
+        check_size(self, "The units", self.units, MAX_WIDTH)
+
+    @property
+    def width(self) -> int:
+        """The units."""
+        return self.units
+
+    def with_width(self, width: int) -> Self:
+        """With other units."""
+        return type(self)(width)
 
     def __str__(self) -> str:
         return f"FC({self.units})"
@@ -97,13 +170,13 @@ class Dense:
 
 
 @dataclass(frozen=True, slots=True)
-class Softmax:
+class Softmax(_WithoutWidth):
     """The classifier: a fully connected layer with bias, then softmax. Closes the network."""
 
     classes: int
 
     def __post_init__(self) -> None:
-        _check(self, "The classes", self.classes, MAX_WIDTH)
+        check_size(self, "The classes", self.classes, MAX_WIDTH)
 
     def __str__(self) -> str:
         return f"SM({self.classes})"

@@ -5,31 +5,17 @@ are the last block, and a softmax classifier closes the network.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from math import prod
-from typing import Any, Self
+from typing import Self
 
-from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax
-from eas_tf.errors import InvalidArchitecture
+from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax, with_wider_layer
+from eas_tf.architecture.notation import NUMBER, Notation
+from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
-#: A string with more layers is refused before it is read.
-MAX_LAYERS = 500
-
-_NOTATION: dict[str, tuple[type[Layer], str]] = {
-    "C": (Conv, "C(filters,kernel,stride)"),
-    "P": (Pool, "P(size,stride,MAX) or P(size,stride,AVG)"),
-    "FC": (Dense, "FC(units)"),
-    "SM": (Softmax, "SM(classes)"),
-}
-_ARGUMENTS = {
-    Conv: re.compile(r"([0-9]{1,9}),([0-9]{1,9}),([0-9]{1,9})"),
-    Pool: re.compile(r"([0-9]{1,9}),([0-9]{1,9}),(MAX|AVG)"),
-    Dense: re.compile(r"([0-9]{1,9})"),
-    Softmax: re.compile(r"([0-9]{1,9})"),
-}
 #: Which layers may follow which; a network starts with a convolution.
 _FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
     Conv: (Conv, Pool, Dense, Softmax),
@@ -37,12 +23,18 @@ _FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
     Dense: (Dense, Softmax),
     Softmax: (),
 }
-_LAYER = re.compile(r"([A-Za-z]+)\(([^()]*)\)", re.ASCII)
+_NOTATION = Notation(
+    forms={
+        "C": (Conv, "C(filters,kernel,stride)", re.compile(f"{NUMBER},{NUMBER},{NUMBER}")),
+        "P": (Pool, "P(size,stride,MAX) or P(size,stride,AVG)", re.compile(f"{NUMBER},{NUMBER},(MAX|AVG)")),
+        "FC": (Dense, "FC(units)", re.compile(NUMBER)),
+        "SM": (Softmax, "SM(classes)", re.compile(NUMBER)),
+    },
+    followers=_FOLLOWERS,
+    first=(Conv,),
+)
 #: Networks of a space share a few dozen layers, and the environment formats all of a network's in every step.
 _notation = lru_cache(maxsize=4096)(str)
-#: What may stand between layers and numbers. Python counts control characters among white space too.
-_BLANKS = " \t\r\n"
-_SEPARATOR = re.compile(rf"[{_BLANKS}]*,[{_BLANKS}]*")
 
 
 @dataclass(frozen=True)
@@ -84,7 +76,7 @@ class PlainCNN:
             InvalidArchitecture: Naming the position in `text` and what was expected there.
         """
         height, width, channels = input_shape
-        return cls(tuple(_read_layers(text)), (height, width, channels))
+        return cls(tuple(_NOTATION.read(text)), (height, width, channels))
 
     def __str__(self) -> str:
         return ", ".join(map(_notation, self.layers))
@@ -128,57 +120,47 @@ class PlainCNN:
             blocks.append(range(start, start + convolutions))
         return (*blocks, range(start + convolutions, len(self.layers) - 1))
 
+    def index_of_new(self, block: int, position: int) -> int:
+        """The index that a layer gets which is inserted in a block behind `position` layers of it."""
+        return self.blocks[block].start + position
 
-def width_of(layer: Layer) -> int | None:
-    """The filters or units of a layer; None for a layer without a width that can be chosen."""
-    if isinstance(layer, Conv):
-        return layer.filters
-    return layer.units if isinstance(layer, Dense) else None
+    def widened(self, layer: int, width: int) -> Self:
+        """The network with more filters or units in one layer.
 
+        Raises:
+            IllegalTransformation: If there is no such layer, or it is not narrower than `width`.
+        """
+        return type(self)(with_wider_layer(self.layers, layer, width), self.input_shape)
 
-def with_width(layer: Layer, width: int) -> Layer:
-    """The layer with other filters or units; it must have a width."""
-    return Conv(width, layer.kernel, layer.stride) if isinstance(layer, Conv) else Dense(width)
+    def deepened(self, block: int, position: int, kernel: int | None) -> Self:
+        """The network with a new layer, as wide as what reaches it, with stride 1.
 
+        Args:
+            block: Index into `blocks`.
+            position: How many layers of the block come before the new one. 0 is the block's start.
+            kernel: The new convolution's kernel, odd; None in the fully connected block.
 
-def _read_layers(text: str) -> Iterator[Layer]:
-    position, end = len(text) - len(text.lstrip(_BLANKS)), len(text.rstrip(_BLANKS))
-    expected: tuple[type[Layer], ...] = (Conv,)
-    for _ in range(MAX_LAYERS):
-        layer, position = _read_layer(text, position, expected)
-        yield layer
-        expected = _FOLLOWERS[type(layer)]
-        if position >= end and not expected:
-            return
-        separator = _SEPARATOR.match(text, position)
-        if separator is None:
-            raise _syntax_error(text, position, "a comma and " + _forms(expected) if expected else "the end")
-        position = separator.end()
-    raise InvalidArchitecture(f"A layer string may have at most {MAX_LAYERS} layers. Shorten it.")
-
-
-def _forms(kinds: Sequence[type[Layer]]) -> str:
-    return ", ".join(form for kind, form in _NOTATION.values() if kind in kinds) or "the end"
-
-
-def _read_layer(text: str, position: int, expected: Sequence[type[Layer]]) -> tuple[Layer, int]:
-    match = _LAYER.match(text, position)
-    if match is None or match[1] not in _NOTATION or _NOTATION[match[1]][0] not in expected:
-        raise _syntax_error(text, position, _forms(expected))
-    kind, form = _NOTATION[match[1]]
-    arguments = _ARGUMENTS[kind].fullmatch(",".join(part.strip(_BLANKS) for part in match[2].split(",")))
-    if arguments is None:
-        raise _syntax_error(text, position, form)
-    values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
-    try:
-        return kind(*values), match.end()
-    except InvalidArchitecture as error:
-        raise InvalidArchitecture(f"At position {position} of the layer string: {error}") from None
-
-
-def _syntax_error(text: str, position: int, expected: str) -> InvalidArchitecture:
-    received = repr(text[position : position + 20]) if position < len(text) else "the end of the string"
-    return InvalidArchitecture(f"At position {position} of the layer string: expected {expected}. Received: {received}")
+        Raises:
+            IllegalTransformation: If there is no such place, if values there may be negative, or if the kernel is
+                even, missing or out of place.
+        """
+        blocks, received = self.blocks, f"Received: deeper({block},{position},{'-' if kernel is None else kernel})"
+        if not 0 <= block < len(blocks) or not 0 <= position <= len(blocks[block]):
+            places = ", ".join(f"{i}: 0 to {len(each)}" for i, each in enumerate(blocks))
+            raise IllegalTransformation(f"The blocks have the positions {places}. {received}")
+        dense = block == len(blocks) - 1
+        if (kernel is None) != dense or (kernel is not None and kernel % 2 != 1):
+            expected = "no kernel in the fully connected block" if dense else "an odd kernel for a convolution"
+            raise IllegalTransformation(f"Net2Deeper needs {expected}. {received}")
+        index = self.index_of_new(block, position)
+        if index == 0:
+            raise IllegalTransformation(
+                "Nothing can be inserted before the first convolution: ReLU would change the negative values of "
+                f"normalised images. {received}"
+            )
+        height, width, channels = self.shape_before(index)
+        layer = Dense(height * width * channels) if kernel is None else Conv(channels, kernel)
+        return type(self)((*self.layers[:index], layer, *self.layers[index:]), self.input_shape)
 
 
 def _check_order(layers: Sequence[Layer]) -> None:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeAlias
 
-from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Softmax
-from eas_tf.architecture.plain import PlainCNN, width_of, with_width
+from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Softmax, width_of, with_width
+from eas_tf.architecture.plain import PlainCNN
 from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 

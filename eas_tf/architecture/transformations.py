@@ -8,18 +8,17 @@ import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from eas_tf.architecture.layers import Conv, Dense
-from eas_tf.architecture.plain import PlainCNN, width_of, with_width
+from eas_tf.architecture.architecture import Architecture, ArchitectureT
 from eas_tf.errors import IllegalTransformation
 
 
 @dataclass(frozen=True, slots=True)
 class Net2Wider:
-    """Give one layer more filters or units.
+    """Give one layer more filters or units, or a larger growth rate.
 
     Attributes:
         layer: Index into the architecture's `layers`.
-        width: The new number of filters or units, more than the layer has.
+        width: The new number of filters or units, or growth rate, more than the layer has.
     """
 
     layer: int
@@ -28,33 +27,24 @@ class Net2Wider:
     def __str__(self) -> str:
         return f"wider({self.layer},{self.width})"
 
-    def apply(self, architecture: PlainCNN) -> PlainCNN:
+    def apply(self, architecture: ArchitectureT) -> ArchitectureT:
         """The architecture with the wider layer.
 
         Raises:
             IllegalTransformation: If there is no such layer, or it is not narrower than `width`.
         """
-        layers = architecture.layers
-        width = width_of(layers[self.layer]) if 0 <= self.layer < len(layers) else None
-        if width is None:
-            possible = [i for i, layer in enumerate(layers) if width_of(layer) is not None]
-            raise IllegalTransformation(f"Only the layers {possible} can be widened. Received: {self}")
-        if self.width <= width:
-            raise IllegalTransformation(
-                f"Widening layer {self.layer} takes more than the {width} that it has. Received: {self}"
-            )
-        wider = with_width(layers[self.layer], self.width)
-        return PlainCNN((*layers[: self.layer], wider, *layers[self.layer + 1 :]), architecture.input_shape)
+        return architecture.widened(self.layer, self.width)
 
 
 @dataclass(frozen=True, slots=True)
 class Net2Deeper:
-    """Insert a layer that starts as the identity, as wide as what reaches it, with stride 1.
+    """Insert a layer that keeps the function, as wide as the architecture says.
 
     Attributes:
         block: Index into the architecture's `blocks`.
-        position: How many layers of the block come before the new one. 0 is the block's start.
-        kernel: The new convolution's kernel, odd; None in the fully connected block.
+        position: A place in the block: in a plain network how many layers of it come before the new one (0 is the
+            block's start), in a DenseNet the layer, counted from 0, that is copied.
+        kernel: The new convolution's kernel, odd; None where none is chosen.
     """
 
     block: int
@@ -64,34 +54,17 @@ class Net2Deeper:
     def __str__(self) -> str:
         return f"deeper({self.block},{self.position},{'-' if self.kernel is None else self.kernel})"
 
-    def index_in(self, architecture: PlainCNN) -> int:
+    def index_in(self, architecture: Architecture) -> int:
         """The index that the new layer gets in the child's `layers`."""
-        return architecture.blocks[self.block].start + self.position
+        return architecture.index_of_new(self.block, self.position)
 
-    def apply(self, architecture: PlainCNN) -> PlainCNN:
+    def apply(self, architecture: ArchitectureT) -> ArchitectureT:
         """The architecture with the new layer.
 
         Raises:
-            IllegalTransformation: If there is no such place, if values there may be negative, or if the kernel is
-                even, missing or out of place.
+            IllegalTransformation: If there is no such place, or no such layer can be inserted there.
         """
-        blocks, layers = architecture.blocks, architecture.layers
-        if not 0 <= self.block < len(blocks) or not 0 <= self.position <= len(blocks[self.block]):
-            places = ", ".join(f"{i}: 0 to {len(block)}" for i, block in enumerate(blocks))
-            raise IllegalTransformation(f"The blocks have the positions {places}. Received: {self}")
-        dense = self.block == len(blocks) - 1
-        if (self.kernel is None) != dense or (self.kernel is not None and self.kernel % 2 != 1):
-            expected = "no kernel in the fully connected block" if dense else "an odd kernel for a convolution"
-            raise IllegalTransformation(f"Net2Deeper needs {expected}. Received: {self}")
-        index = self.index_in(architecture)
-        if index == 0:
-            raise IllegalTransformation(
-                "Nothing can be inserted before the first convolution: ReLU would change the negative values of "
-                f"normalised images. Received: {self}"
-            )
-        height, width, channels = architecture.shape_before(index)
-        layer = Dense(height * width * channels) if self.kernel is None else Conv(channels, self.kernel)
-        return PlainCNN((*layers[:index], layer, *layers[index:]), architecture.input_shape)
+        return architecture.deepened(self.block, self.position, self.kernel)
 
 
 Transformation: TypeAlias = Net2Wider | Net2Deeper

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, plain_networks, search_spaces
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
-from eas_tf.architecture.plain import MAX_LAYERS
+from eas_tf.architecture.notation import MAX_LAYERS
 from eas_tf.errors import InvalidArchitecture
 
 MILLION = 10**6

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, legal_deepenings, legal_widenings, plain_networks
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool
-from eas_tf.architecture.plain import with_width
+from eas_tf.architecture.layers import with_width
 from eas_tf.errors import InvalidArchitecture
 from eas_tf.evaluation import Request, SurrogateEvaluator
 from eas_tf.evaluation.surrogate import BEST, DEPTHS, WORST

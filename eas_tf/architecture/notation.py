@@ -1,0 +1,92 @@
+"""Reading layer strings: layers in the paper's notation, `C(16,3,1)`, separated by commas."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eas_tf.errors import InvalidArchitecture
+
+#: A string with more layers is refused before it is read.
+MAX_LAYERS = 500
+
+#: An argument that is a number. With a limit, because Python reads long ones slowly.
+NUMBER = "([0-9]{1,9})"
+
+#: What may stand between layers and numbers. Python counts control characters among white space too.
+BLANKS = " \t\r\n"
+
+_SEPARATOR = re.compile(rf"[{BLANKS}]*,[{BLANKS}]*")
+_LAYER = re.compile(r"(?:([0-9]{1,3})x)?([A-Za-z]+)\(([^()]*)\)", re.ASCII)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notation:
+    """The layers of one kind of network, and in which order they come.
+
+    Attributes:
+        forms: For each name the layer's class, what is expected in words, and the pattern of its arguments.
+        followers: Which layers may follow which; after one without followers the string ends.
+        first: With which layers a string begins.
+        repeated: Layers of which `3xD(12)` writes several.
+    """
+
+    forms: Mapping[str, tuple[type[Any], str, re.Pattern[str]]]
+    followers: Mapping[type[Any], tuple[type[Any], ...]]
+    first: tuple[type[Any], ...]
+    repeated: tuple[type[Any], ...] = ()
+
+    def read(self, text: str, position: int = 0) -> list[Any]:
+        """The layers of a string, from `position` on.
+
+        Raises:
+            InvalidArchitecture: Naming the position in `text` and what was expected there.
+        """
+        rest, end = text[position:], len(text.rstrip(BLANKS))
+        position += len(rest) - len(rest.lstrip(BLANKS))
+        layers: list[Any] = []
+        for several, after in self._runs(text, position):
+            layers += several
+            finished = after >= end and not self.followers[type(layers[-1])]
+            if len(layers) > MAX_LAYERS or (len(layers) == MAX_LAYERS and not finished):
+                break
+            if finished:
+                return layers
+        raise InvalidArchitecture(f"A layer string may have at most {MAX_LAYERS} layers. Shorten it.")
+
+    def _runs(self, text: str, position: int) -> Iterator[tuple[list[Any], int]]:
+        """Each layer, or several in one, and the position after it."""
+        expected = self.first
+        while True:
+            several, position = self._read_layer(text, position, expected)
+            yield several, position
+            expected = self.followers[type(several[0])]
+            separator = _SEPARATOR.match(text, position)
+            if separator is None:
+                what = "a comma and " + self._expected(expected) if expected else "the end"
+                raise syntax_error(text, position, what)
+            position = separator.end()
+
+    def _expected(self, kinds: Sequence[type[Any]]) -> str:
+        return ", ".join(form for kind, form, _ in self.forms.values() if kind in kinds) or "the end"
+
+    def _read_layer(self, text: str, position: int, expected: Sequence[type[Any]]) -> tuple[list[Any], int]:
+        match = _LAYER.match(text, position)
+        if match is None or match[2] not in self.forms or self.forms[match[2]][0] not in expected:
+            raise syntax_error(text, position, self._expected(expected))
+        kind, form, pattern = self.forms[match[2]]
+        arguments = pattern.fullmatch(",".join(part.strip(BLANKS) for part in match[3].split(",")))
+        times = 1 if match[1] is None else int(match[1]) if kind in self.repeated else 0
+        if arguments is None or times == 0:
+            raise syntax_error(text, position, form)
+        values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
+        try:
+            return [kind(*values)] * times, match.end()
+        except InvalidArchitecture as error:
+            raise InvalidArchitecture(f"At position {position} of the layer string: {error}") from None
+
+
+def syntax_error(text: str, position: int, expected: str) -> InvalidArchitecture:
+    """What to raise where something else was expected."""
+    received = repr(text[position : position + 20]) if position < len(text) else "the end of the string"
+    return InvalidArchitecture(f"At position {position} of the layer string: expected {expected}. Received: {received}")
