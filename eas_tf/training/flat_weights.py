@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.training.dropout import dropout_seed
 from eas_tf.training.recipe import Recipe
 
 
@@ -72,9 +73,10 @@ class FlatWeights:
         self._statistics = _Vector(model.non_trainable_variables, trainable=False, aggregation=first)
         self.momentum = tf.Variable(tf.zeros_like(self.trainable.value), trainable=False)
 
-    def call(self, batch: tf.Tensor) -> tf.Tensor:
-        """The logits in training mode, in which batch norm moves its statistics."""
-        with keras.StatelessScope(state_mapping=self.trainable.parts() + self._statistics.parts()) as scope:
+    def call(self, batch: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
+        """The logits in training mode, in which batch norm moves its statistics, and dropout drops by the seed."""
+        state = self.trainable.parts() + self._statistics.parts()
+        with dropout_seed(seed), keras.StatelessScope(state_mapping=state) as scope:
             logits = self._model(batch, training=True)
         self._statistics.move(scope)
         return logits

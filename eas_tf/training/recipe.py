@@ -1,4 +1,4 @@
-"""How a network is trained: every constant of the EAS paper, section "Experiments and Results", and two options."""
+"""How a network is trained: every constant of the EAS paper, section "Experiments and Results", and some options."""
 
 from dataclasses import dataclass
 from math import inf
@@ -31,6 +31,9 @@ class Recipe:
     CIFAR-10, 8 for CIFAR-100); 0 for none (paper)."""
     label_smoothing: float = 0.0
     """Share of each label that is spread evenly over all classes (Szegedy et al. 2016: 0.1); 0 for none (paper)."""
+    dropout: float = 0.0
+    """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
+    and for DenseNets without augmentation); 0 for none."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
@@ -42,6 +45,8 @@ class Recipe:
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"
             )
+        if not 0 <= self.dropout < 1:
+            raise InvalidConfiguration(f"Dropout is a share from 0 to below 1. Received: {self.dropout}")
         if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
             raise InvalidConfiguration(
                 "Cutout is a number of pixels, label smoothing a share from 0 to below 1. "

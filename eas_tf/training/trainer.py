@@ -19,6 +19,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip, cutout
+from eas_tf.training.dropout import with_dropout
 from eas_tf.training.flat_weights import FlatWeights, TrainingState, nesterov_update
 from eas_tf.training.kernels import (
     FusedBatchNormalization,
@@ -97,7 +98,7 @@ class Trainer:
         Args:
             graph: The network, with the weights that it starts from. It is not changed.
             recipe: How to train it.
-            seed: Decides the order of the images, the crops and the flips.
+            seed: Decides the order of the images, the crops and the flips, and what is dropped.
             on_epoch: Told of each epoch's loss.
             goes_on: Asked after each epoch but the last; the network is validated for it each time.
             on_state: Told after each epoch but the last how to get the state, from which another training may go on.
@@ -146,7 +147,7 @@ class Trainer:
         """The Keras model on the devices, its weights, and what trains it for one epoch, given seed and epoch `[2]`."""
         self.check_batch(recipe.batch)
         with self._strategy.scope():
-            model = _logits_model(graph, self._substitutes())
+            model = _logits_model(with_dropout(graph, recipe.dropout), self._substitutes())
             weights = FlatWeights(model)
         steps = len(self._data.x_train) // recipe.batch
         step = self._step_function(weights, recipe, steps)
@@ -205,12 +206,13 @@ class Trainer:
             replica = context.replica_id_in_sync_group
             chosen = tf.slice(order, [index * recipe.batch + replica * share], [share])
             batch = tf.cast(tf.gather(images, chosen), tf.float32)
-            if recipe.crop_and_flip or recipe.cutout:
+            fold = seed
+            if recipe.crop_and_flip or recipe.cutout or recipe.dropout:
                 fold = tf.random.experimental.stateless_fold_in(seed, index * self._replicas + replica)
                 batch = crop_and_flip(batch, mean, fold) if recipe.crop_and_flip else batch
                 batch = cutout(batch, mean, recipe.cutout, fold + 2) if recipe.cutout else batch
             with tf.GradientTape() as tape:
-                logits = weights.call(batch)
+                logits = weights.call(batch, fold + 4 if recipe.dropout else None)
                 losses = _losses(logits, tf.gather(labels, chosen), recipe.label_smoothing)
                 loss = tf.reduce_sum(losses) / recipe.batch
             vector = weights.trainable.value

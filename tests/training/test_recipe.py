@@ -15,7 +15,7 @@ def test_the_defaults_are_the_papers():
         1e-4,
     )
     assert RATE_FROM_SCRATCH == 0.1
-    assert (recipe.crop_and_flip, recipe.cutout, recipe.label_smoothing) == (False, 0, 0.0)
+    assert (recipe.crop_and_flip, recipe.cutout, recipe.label_smoothing, recipe.dropout) == (False, 0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -30,6 +30,9 @@ def test_the_defaults_are_the_papers():
         {"weight_decay": -1e-4},
         {"weight_decay": float("nan")},
         {"cutout": -1},
+        {"dropout": -0.1},
+        {"dropout": 1.0},
+        {"dropout": float("nan")},
         {"label_smoothing": -0.1},
         {"label_smoothing": 1.0},
         {"label_smoothing": float("nan")},
