@@ -20,6 +20,20 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
     "EAS-Cifar100-v0": {"dataset": "cifar100", "input_shape": _COLOUR, "classes": 100, **_PAPER_TIME},
     "EAS-Svhn-v0": {"dataset": "svhn_cropped", "input_shape": _COLOUR, **_PAPER_TIME},
     "EAS-FashionMnist-v0": {"dataset": "fashion_mnist", "input_shape": [28, 28, 1], **_PAPER_TIME},
+    "EAS-DenseNet-Digits-v0": {
+        "dataset": "digits",
+        "space": "densenet-digits",
+        "input_shape": [8, 8, 1],
+        "epochs": 4,
+        "start_epochs": 12,
+        "batch": 32,
+    },
+    "EAS-DenseNet-Cifar10-v0": {
+        "dataset": "cifar10",
+        "space": "densenet",
+        "input_shape": _COLOUR,
+        **_PAPER_TIME,
+    },
     "EAS-Surrogate-v0": {"evaluator": "surrogate"},
 }
 

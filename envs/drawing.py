@@ -4,19 +4,18 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from eas_tf.architecture import Conv, Dense, PlainCNN, Pool
+from eas_tf.architecture import Architecture
 
-_COLOURS = {Conv: "#4c78a8", Pool: "#bab0ac", Dense: "#f58518"}
-_CLASSIFIER = "#54a24b"
+_COLOURS = {"features": "#4c78a8", "pooling": "#bab0ac", "vectors": "#f58518", "classifier": "#54a24b"}
 
 
-def draw(architecture: PlainCNN) -> np.ndarray:
+def draw(architecture: Architecture) -> np.ndarray:
     """Bars over a logarithmic axis of channels, labelled in the paper's notation: uint8 `[300, 900, 3]`."""
     figure = Figure(figsize=(9, 3), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     places = range(len(architecture.layers))
     channels = [shape[-1] for shape in architecture.shapes]
-    axes.bar(places, channels, color=[_COLOURS.get(type(layer), _CLASSIFIER) for layer in architecture.layers])
+    axes.bar(places, channels, color=[_COLOURS[layer.role] for layer in architecture.layers])
     axes.set_xticks(places, [str(layer) for layer in architecture.layers], rotation=90, fontsize=7)
     axes.set_yscale("log", base=2)
     axes.set_ylim(1, 2048)

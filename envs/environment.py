@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Architecture
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
 from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.envs.transition import SCHEDULE
@@ -36,7 +36,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     Version 0 is the first.
 
     Args:
-        space: A search space: "paper", "large", "toy" or "digits".
+        space: The name of a search space: see `eas_tf.architecture.SPACES`.
         input_shape: Height, width and channels of the images.
         classes: The number of classes.
         start: The start network's layer string; by default the space's own, fitted to the images.
@@ -92,7 +92,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         self.render_mode = render_mode
 
     @property
-    def architecture(self) -> PlainCNN:
+    def architecture(self) -> Architecture:
         """The network as it stands."""
         return self._episode.state.architecture
 

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import PlainCNN, space_named
+from eas_tf.architecture import parse_architecture, space_named
 from eas_tf.envs.encoding import token_limits
 from eas_tf.envs.transition import DUE, Process, action_mask, initial, observation, reward, score, transition
 from eas_tf.errors import InvalidConfiguration
@@ -34,8 +34,10 @@ def make_process(
     if len(input_shape) != 3:
         raise InvalidConfiguration(f"input_shape is height, width and channels. Received: {tuple(input_shape)}")
     limited = space_named(space, max_parameters)
-    network = PlainCNN.parse(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
-    free = PlainCNN.parse(price_start, input_shape) if price_start is not None else network
+    network = (
+        parse_architecture(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
+    )
+    free = parse_architecture(price_start, input_shape) if price_start is not None else network
     for what, end in (("start network", network.classes), ("network of price_start", free.classes)):
         if end != classes:
             raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({classes})")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from eas_tf.architecture import PlainCNN, SearchSpace
+from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
@@ -58,7 +58,7 @@ class EvaluatorConfig(EngineConfig):
         if self.start_seed < 0:
             raise InvalidConfiguration(f"start_seed must not be negative. Received: {self.start_seed}")
 
-    def build(self, space: SearchSpace, start: PlainCNN) -> Evaluator:
+    def build(self, space: AnySpace, start: Architecture) -> Evaluator:
         """Load the data, and train the start network or take it from the cache.
 
         Raises:

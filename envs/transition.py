@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import Net2Wider, PlainCNN, SearchSpace, Transformation, width_of
+from eas_tf.architecture import AnySpace, Architecture, Transformation, widenings
 from eas_tf.envs.encoding import Encoder
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.price import Price
@@ -27,14 +27,14 @@ DUE = ("deepen", "widen", "over")
 class Process:
     """What does not change within an episode."""
 
-    space: SearchSpace
-    start: PlainCNN
+    space: AnySpace
+    start: Architecture
     """The network that each episode starts from."""
     schedule: tuple[StepKind, ...] = SCHEDULE
     """The kind of each step."""
     price: Price = field(default_factory=Price)
     """What size costs at the end."""
-    price_start: PlainCNN | None = None
+    price_start: Architecture | None = None
     """The network that costs nothing; by default the start network. A search in stages keeps that of its first."""
     encoder: Encoder = field(init=False, repr=False, compare=False)
 
@@ -51,7 +51,7 @@ class Process:
 class State:
     """Where an episode is: the network, and the transformations that led to it."""
 
-    architecture: PlainCNN
+    architecture: Architecture
     transformations: tuple[Transformation, ...] = ()
     steps: int = 0
     """Steps taken, illegal ones included."""
@@ -113,8 +113,7 @@ def transition(
         legal = bool(mask["widen"][chosen].all())
         if legal:
             child = process.space.widened(state.architecture, chosen)
-            wider = (Net2Wider(index, width_of(child.layers[index]) or 0) for index in chosen)
-            return _after(state, child, *wider), True
+            return _after(state, child, *widenings(state.architecture.layers, child.layers)), True
     return _after(state, state.architecture), legal
 
 
@@ -138,7 +137,7 @@ def _layers(widen: Any, layers: int) -> list[int]:
     return indices
 
 
-def _after(state: State, architecture: PlainCNN, *transformations: Transformation) -> State:
+def _after(state: State, architecture: Architecture, *transformations: Transformation) -> State:
     done = (*state.transformations, *transformations)
     return State(architecture=architecture, transformations=done, steps=state.steps + 1)
 

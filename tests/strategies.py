@@ -12,6 +12,7 @@ from eas_tf.architecture import (
     SPACES,
     Conv,
     Dense,
+    DenseNetSpace,
     Net2Deeper,
     Net2Wider,
     PlainCNN,
@@ -37,7 +38,11 @@ TINY = SearchSpace(
 #: Image shapes, one of them not square.
 INPUT_SHAPES: tuple[Shape, ...] = ((32, 32, 3), (8, 8, 1), (9, 13, 2))
 
-search_spaces = st.sampled_from([*SPACES.values(), TINY])
+#: The named spaces of plain networks, and of DenseNets.
+PLAIN_SPACES = {name: space for name, space in SPACES.items() if isinstance(space, SearchSpace)}
+DENSENET_SPACES = {name: space for name, space in SPACES.items() if isinstance(space, DenseNetSpace)}
+
+search_spaces = st.sampled_from([*PLAIN_SPACES.values(), TINY])
 
 
 @st.composite

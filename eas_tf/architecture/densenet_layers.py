@@ -1,14 +1,17 @@
 """The layers of DenseNets that plain networks have not. What they train depends on the kind of DenseNet."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import ClassVar, Self
 
-from eas_tf.architecture.layers import MAX_WIDTH, Shape, check_size
+from eas_tf.architecture.layers import MAX_WIDTH, Role, Shape, check_size
 
 
 @dataclass(frozen=True, slots=True)
 class DenseLayer:
     """A convolution whose output is concatenated behind its input (Huang et al. 2017, Equation 2)."""
+
+    role: ClassVar[Role] = "features"
+    unit: ClassVar[str] = "new channels"
 
     growth: int
 
@@ -17,6 +20,11 @@ class DenseLayer:
 
     def __str__(self) -> str:
         return f"D({self.growth})"
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return "a dense layer"
 
     @property
     def width(self) -> int:
@@ -36,6 +44,9 @@ class DenseLayer:
 class Transition:
     """A 1x1 convolution, then a 2x2 average pool with stride 2. Closes a block."""
 
+    role: ClassVar[Role] = "pooling"
+    unit: ClassVar[str] = "filters"
+
     filters: int
 
     def __post_init__(self) -> None:
@@ -43,6 +54,11 @@ class Transition:
 
     def __str__(self) -> str:
         return f"T({self.filters})"
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return "a transition"
 
     @property
     def width(self) -> int:

@@ -6,7 +6,7 @@ changes the shape of what passes through it, and how many weights it trains.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
@@ -19,8 +19,22 @@ MAX_KERNEL = 31
 MAX_POOL = 1_024
 
 
+#: What a layer is there for, whatever kind of network it is in.
+Role: TypeAlias = Literal["features", "pooling", "vectors", "classifier"]
+
+
 class AnyLayer(Protocol):
     """What the layers of all kinds of network have; `str` is the notation."""
+
+    role: ClassVar[Role]
+    """What it is there for."""
+    unit: ClassVar[str]
+    """What its width counts, in words; empty for a layer without one."""
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        ...
 
     @property
     def width(self) -> int | None:
@@ -65,7 +79,8 @@ class _WithoutWidth:
     """A layer that Net2Wider does not change."""
 
     __slots__ = ()
-    width: None = None
+    unit: ClassVar[str] = ""
+    width: ClassVar[None] = None
 
     def with_width(self, width: int) -> Self:
         """There is no width to change."""
@@ -81,6 +96,9 @@ def check_size(layer: AnyLayer, what: str, value: int, limit: int) -> None:
 @dataclass(frozen=True, slots=True)
 class Conv:
     """A convolution without bias, "same" padding, then batch norm, then ReLU."""
+
+    role: ClassVar[Role] = "features"
+    unit: ClassVar[str] = "filters"
 
     filters: int
     kernel: int
@@ -103,6 +121,11 @@ class Conv:
     def __str__(self) -> str:
         return f"C({self.filters},{self.kernel},{self.stride})"
 
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return f"a {self.kernel}x{self.kernel} convolution"
+
     def output_shape(self, shape: Shape) -> Shape:
         """The shape after this layer: height and width divided by the stride, rounded up."""
         return -(-shape[0] // self.stride), -(-shape[1] // self.stride), self.filters
@@ -115,6 +138,8 @@ class Conv:
 @dataclass(frozen=True, slots=True)
 class Pool(_WithoutWidth):
     """A maximum or average over `size` x `size` windows, without padding. Closes a block."""
+
+    role: ClassVar[Role] = "pooling"
 
     size: int
     stride: int
@@ -129,6 +154,11 @@ class Pool(_WithoutWidth):
     def __str__(self) -> str:
         return f"P({self.size},{self.stride},{self.kind})"
 
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return "a pooling layer"
+
     def output_shape(self, shape: Shape) -> Shape:
         """The shape after this layer; it is not positive if the map is smaller than the window."""
         height, width, channels = shape
@@ -142,6 +172,9 @@ class Pool(_WithoutWidth):
 @dataclass(frozen=True, slots=True)
 class Dense:
     """A fully connected layer without bias, then batch norm, then ReLU. Flattens what reaches it."""
+
+    role: ClassVar[Role] = "vectors"
+    unit: ClassVar[str] = "units"
 
     units: int
 
@@ -160,6 +193,11 @@ class Dense:
     def __str__(self) -> str:
         return f"FC({self.units})"
 
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return "a fully connected layer"
+
     def output_shape(self, shape: Shape) -> Shape:  # noqa: ARG002 - the same call for every layer
         """A vector of `units` features."""
         return 1, 1, self.units
@@ -173,6 +211,8 @@ class Dense:
 class Softmax(_WithoutWidth):
     """The classifier: a fully connected layer with bias, then softmax. Closes the network."""
 
+    role: ClassVar[Role] = "classifier"
+
     classes: int
 
     def __post_init__(self) -> None:
@@ -180,6 +220,11 @@ class Softmax(_WithoutWidth):
 
     def __str__(self) -> str:
         return f"SM({self.classes})"
+
+    @property
+    def words(self) -> str:
+        """What it is, in words."""
+        return "a classifier"
 
     def output_shape(self, shape: Shape) -> Shape:  # noqa: ARG002 - the same call for every layer
         """A vector of `classes` probabilities."""

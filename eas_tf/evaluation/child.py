@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from eas_tf.architecture import PlainCNN, Transformation
+from eas_tf.architecture import Architecture, Transformation
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.evaluation.protocol import Request, Result
@@ -30,7 +30,7 @@ class Family:
     """The trained parent, a `.keras` file."""
     digest: str
     """The digest of the parent's graph."""
-    architecture: PlainCNN
+    architecture: Architecture
     """The parent's."""
     data: str
     """The fingerprint of the images."""
@@ -74,7 +74,7 @@ def measured(parent: LayerGraph, images: ImageData) -> LayerGraph:
 
 def grown(
     parent: LayerGraph,
-    architecture: PlainCNN,
+    architecture: Architecture,
     transformations: Sequence[Transformation],
     *,
     seed: int,

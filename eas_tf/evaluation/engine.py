@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from eas_tf.architecture import SearchSpace
+from eas_tf.architecture import AnySpace
 from eas_tf.data import ImageData
 from eas_tf.evaluation.child import Child, ChildTrainer, Family
 from eas_tf.evaluation.engine_config import EngineConfig
@@ -78,7 +78,7 @@ class SurrogateEngine:
         space: See `SurrogateEvaluator`.
     """
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: AnySpace) -> None:
         self._evaluator = SurrogateEvaluator(space)
         self.at_once = 1
 

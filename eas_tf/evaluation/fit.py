@@ -1,11 +1,11 @@
 """Whether a network and a data set belong together."""
 
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Architecture
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidData
 
 
-def check_fits(architecture: PlainCNN, data: ImageData) -> None:
+def check_fits(architecture: Architecture, data: ImageData) -> None:
     """Refuse a network for other images, or with another number of classes.
 
     Raises:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from math import exp, log
 from sys import float_info
 
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Architecture
 from eas_tf.errors import InvalidConfiguration
 
 #: Beyond this the exponential overflows; the score is 1 long before.
@@ -18,7 +18,7 @@ class Price:
     parameters: float = 0.0
     """Of the number of trainable weights: twice as many take away 5 % of the accuracy at 0.07."""
     multiply_adds: float = 0.0
-    """Of the multiplications with a weight for one image (`PlainCNN.multiply_adds`)."""
+    """Of the multiplications with a weight for one image (`Architecture.multiply_adds`)."""
 
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self)):
@@ -26,7 +26,7 @@ class Price:
             if not isinstance(value, int | float) or not 0 <= value <= float_info.max:
                 raise InvalidConfiguration(f"price_{name} must be a finite number, 0 or more. Received: {value!r}")
 
-    def score(self, accuracy: float, architecture: PlainCNN, start: PlainCNN) -> float:
+    def score(self, accuracy: float, architecture: Architecture, start: Architecture) -> float:
         """The accuracy times (size / size of the start network)^-price for each price, clipped to [0, 1].
 
         Without prices it is the accuracy itself. This is Equation 2 of MnasNet (Tan et al., CVPR 2019), with w = -price

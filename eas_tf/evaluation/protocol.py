@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from eas_tf.architecture import PlainCNN, Transformation
+from eas_tf.architecture import Architecture, Transformation
 from eas_tf.training.recipe import Recipe
 
 
@@ -16,7 +16,7 @@ class Request:
     """The digest of the parent's graph; empty where no weights are involved."""
     transformations: tuple[Transformation, ...]
     """What turns the parent into the child, in order."""
-    architecture: PlainCNN
+    architecture: Architecture
     """The child's."""
     seed: int
     """Decides replicas, shares, noise, and the order of the training images."""

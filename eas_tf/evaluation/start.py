@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Architecture
 from eas_tf.data import ImageData
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.surgery import initialise, load_network, lower, save_network
@@ -18,7 +18,7 @@ from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 def train_start(
     trainer: Trainer,
     data: ImageData,
-    architecture: PlainCNN,
+    architecture: Architecture,
     recipe: Recipe,
     *,
     seed: int,
@@ -44,7 +44,7 @@ def train_start(
 
 
 def cached_start(
-    trainer: Trainer, data: ImageData, architecture: PlainCNN, recipe: Recipe, *, seed: int, cache: Path
+    trainer: Trainer, data: ImageData, architecture: Architecture, recipe: Recipe, *, seed: int, cache: Path
 ) -> tuple[Path, str]:
     """`train_start`, once: the `.keras` file, kept under the digest of all that it depends on, and its graph's digest.
 

@@ -30,7 +30,8 @@ class SearchConfig(EngineConfig):
     agent: Literal["reinforce", "random"] = "reinforce"
     """The paper's controller, or random search in the same space on the same schedule."""
     space: str | None = None
-    """paper, large, toy or digits. By default digits for the digits, paper for all else."""
+    """paper, large, toy, digits, densenet, densenet-rederive or densenet-digits. By default digits for the digits,
+    paper for all else."""
     start: str | None = None
     """Layer string of the start network, such as "C(16,3,1), P(2,2,MAX), FC(64), SM(10)". By default the space's."""
     networks: int = 40

@@ -6,13 +6,13 @@ import gymnasium as gym
 import numpy as np
 
 from eas_tf.agents.base import Agent
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Architecture
 from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Evaluator
 from eas_tf.search.plan import Plan
 
 
-def make_envs(plan: Plan, start: PlainCNN, networks: int, evaluator: str | Evaluator) -> EASVectorEnv:
+def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: str | Evaluator) -> EASVectorEnv:
     """The environments of a search, one for each network of a batch, which all grow from `start`."""
     config, images = plan.config, plan.images
     return EASVectorEnv(

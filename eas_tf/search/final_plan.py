@@ -12,7 +12,7 @@ import numpy as np
 import tyro
 
 from eas_tf import data
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Architecture, parse_architecture
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.evaluation.fit import check_fits
@@ -125,9 +125,9 @@ class FinalPlan:
         check_fits(plan.architecture(network), images)
         return plan
 
-    def architecture(self, network: Network) -> PlainCNN:
+    def architecture(self, network: Network) -> Architecture:
         """Of a network of the search."""
-        return PlainCNN.parse(network.architecture, self.images.input_shape)
+        return parse_architecture(network.architecture, self.images.input_shape)
 
     @property
     def settings(self) -> dict[str, Any]:

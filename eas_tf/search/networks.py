@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from eas_tf.architecture import PlainCNN, parse_transformation
+from eas_tf.architecture import Architecture, parse_architecture, parse_transformation
 from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import Child, Family
@@ -155,9 +155,9 @@ class Networks:
             reused=network.reused,
         )
 
-    def architecture(self, network: Network) -> PlainCNN:
+    def architecture(self, network: Network) -> Architecture:
         """Of a row."""
-        return PlainCNN.parse(network.architecture, self._plan.images.input_shape)
+        return parse_architecture(network.architecture, self._plan.images.input_shape)
 
     def grow_from(self, number: int) -> Family:
         """Make a network the parent of what comes.
@@ -172,7 +172,7 @@ class Networks:
         digest = self._digest(number) if self._plan.trains else ""
         return self._family_of(self.architecture(self._rows[number]), self._run.weights(number), digest)
 
-    def _family_of(self, architecture: PlainCNN, parent: Path, digest: str) -> Family:
+    def _family_of(self, architecture: Architecture, parent: Path, digest: str) -> Family:
         return Family(
             parent=parent,
             digest=digest,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from eas_tf import data
-from eas_tf.architecture import PlainCNN, SearchSpace, space_named
+from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.search.config import ResolvedConfig, SearchConfig
@@ -18,8 +18,8 @@ class Plan:
 
     config: ResolvedConfig
     images: data.ImageData
-    space: SearchSpace
-    start: PlainCNN
+    space: AnySpace
+    start: Architecture
     recipe: Recipe
     """For children."""
     start_recipe: Recipe
@@ -50,7 +50,7 @@ class Plan:
         if config.start is None:
             start = space.start_network(images.input_shape, images.classes)
         else:
-            start = PlainCNN.parse(config.start, images.input_shape)
+            start = parse_architecture(config.start, images.input_shape)
         check_fits(start, images)
         space.check(start)
         if resolved.batch > len(images.x_train):

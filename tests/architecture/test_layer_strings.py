@@ -5,7 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, plain_networks, search_spaces
 
-from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
+from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax, parse_architecture
 from eas_tf.architecture.notation import MAX_LAYERS
 from eas_tf.errors import InvalidArchitecture
 
@@ -23,7 +23,7 @@ def test_parse_is_the_inverse_of_str(data):
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
 def test_str_is_the_inverse_of_parse_on_the_start_networks(space):
-    assert str(PlainCNN.parse(space.start)) == space.start
+    assert str(parse_architecture(space.start)) == space.start
 
 
 def test_each_notation_becomes_its_layer():

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, networks_in_spaces, plain_networks
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
-from eas_tf.envs.encoding import FIELDS, KINDS, Encoder, token_limits
+from eas_tf.architecture.plain_space import KINDS
+from eas_tf.envs.encoding import FIELDS, Encoder, token_limits
 from eas_tf.envs.episode import observation_space
 from eas_tf.envs.transition import Process, initial, observation
 

@@ -17,7 +17,16 @@ ids = pytest.mark.parametrize("name", ENVIRONMENTS)
 
 
 def test_the_ids_are_the_documented_ones():
-    documented = {"Digits", "Cifar10", "Cifar100", "Svhn", "FashionMnist", "Surrogate"}
+    documented = {
+        "Digits",
+        "Cifar10",
+        "Cifar100",
+        "Svhn",
+        "FashionMnist",
+        "Surrogate",
+        "DenseNet-Digits",
+        "DenseNet-Cifar10",
+    }
     assert set(ENVIRONMENTS) == {f"EAS-{name}-v0" for name in documented}
     assert set(ENVIRONMENTS) <= set(gym.registry)
 
@@ -35,7 +44,7 @@ def classes(name):
 @ids
 def test_the_spec_survives_json_and_rebuilds_the_environment(name):
     prices = {"price_parameters": 0.07, "price_multiply_adds": 0.01, "price_start": f"C(8,3,1), SM({classes(name)})"}
-    env = surrogate(name, schedule=["widen", "deepen", "deepen"], max_parameters=400_000, **prices)
+    env = surrogate(name, schedule=["widen", "deepen", "deepen"], max_parameters=4_000_000, **prices)
     rebuilt = gym.make(EnvSpec.from_json(env.spec.to_json()))
     assert rebuilt.spec == env.spec
     assert rebuilt.unwrapped.process == env.unwrapped.process
@@ -54,6 +63,8 @@ def test_the_spec_survives_json_and_rebuilds_the_environment(name):
         ("EAS-Cifar100-v0", (32, 32, 3), 100),
         ("EAS-Svhn-v0", (32, 32, 3), 10),
         ("EAS-FashionMnist-v0", (28, 28, 1), 10),
+        ("EAS-DenseNet-Digits-v0", (8, 8, 1), 10),
+        ("EAS-DenseNet-Cifar10-v0", (32, 32, 3), 10),
         ("EAS-Surrogate-v0", (32, 32, 3), 10),
     ],
 )

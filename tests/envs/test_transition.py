@@ -129,7 +129,7 @@ def test_the_mask_of_table_1():
 @given(st.sampled_from(sorted(SPACES)), st.integers(0, 2**32), st.integers(0, 40_000))
 def test_random_legal_play_stays_inside_the_space_and_random_illegal_steps_change_nothing(name, seed, more):
     """Over whole episodes of the environment itself, legal and illegal steps mixed, with a limit on parameters."""
-    shape = (8, 8, 1) if name == "digits" else (32, 32, 3)
+    shape = (8, 8, 1) if "digits" in name else (32, 32, 3)
     limit = SPACES[name].start_network(shape, 10).parameter_count + more
     env = EASEnv(space=name, input_shape=shape, max_parameters=limit, evaluator=RecordingEvaluator())
     space, rng = replace(SPACES[name], max_parameters=limit), np.random.default_rng(seed)

@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from strategies import legal_deepenings, legal_widenings
 
-from eas_tf.architecture import space_named
+from eas_tf.architecture import in_words, space_named
 from eas_tf.errors import RunDamaged, exit_code
 from eas_tf.search.account import read
 from eas_tf.search.charts import across, across_log, short, upward
-from eas_tf.search.lineage import in_words, lineage
+from eas_tf.search.lineage import lineage
 from eas_tf.search.page import duration, page
 from eas_tf.search.record import Batch, Network, Record, Run
 from eas_tf.search.report import best_so_far, leaderboard, pareto_front, ranked

@@ -1,0 +1,237 @@
+"""The space of DenseNets: which may be reached, and which transformations are legal from one of them.
+
+A widening takes the growth rate of a dense layer to its next rung; an insertion copies a dense layer next to itself.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from eas_tf.architecture.densenet import DenseNet, DenseNetLayer
+from eas_tf.architecture.densenet_layers import DenseLayer, Transition
+from eas_tf.architecture.densenet_optimum import DenseNetOptimum
+from eas_tf.architecture.layers import MAX_WIDTH, Conv, Softmax
+from eas_tf.architecture.space import (
+    DeepenMask,
+    Token,
+    affordable,
+    check_limits,
+    check_widening,
+    not_insertable,
+    widenings,
+)
+from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
+
+#: The kinds of layers of an observation.
+KINDS = ("padding", "stem", "dense layer", "transition", "softmax")
+
+#: No map may have more channels: half of the limit for stem and transitions, half for the dense layers of a block.
+_MOST = MAX_WIDTH // 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseNetSpace:
+    """Rungs of growth rates, and limits of DenseNets. Every growth rate is on a rung."""
+
+    name: str
+    growth_rates: tuple[int, ...]
+    """Rungs that the growth rate of a dense layer climbs, ascending (paper: 40, 44, 48, 52, 56, 60, 64)."""
+    start: str
+    """The layer string of the network from which a search starts (paper: DenseNet-BC with L = 40 and k = 40)."""
+    max_blocks: int = 3
+    """Blocks (paper: 3)."""
+    block_length: int = 15
+    """Dense layers in one block."""
+    max_layers: int = 50
+    """Layers in all, with stem, transitions and classifier; a dense layer is one (the paper's code: 50)."""
+    max_parameters: int | None = None
+    """Trainable weights, or None for no limit."""
+    rederive: bool = False
+    """Whether a widening also takes the stem to twice the mean growth rate and each transition to half of its input
+    channels, rounded down, where they have fewer (the paper's code does so, at the end of each episode)."""
+    kernels: tuple[int, ...] = (3,)
+    """The kernel of every dense layer: there is nothing to choose."""
+
+    def __post_init__(self) -> None:
+        rungs = self.growth_rates
+        check_limits(self)
+        most = _MOST // max(2, self.block_length)
+        if not rungs or rungs[0] < 1 or rungs[-1] > most or any(low >= high for low, high in pairwise(rungs)):
+            raise InvalidConfiguration(
+                f"The growth rates of a space must be ascending, from 1 to {most:,}, with blocks of {self.block_length}"
+                f" layers. Received: {rungs}"
+            )
+        if self.kernels != (3,):
+            raise InvalidConfiguration(f"The kernels of dense layers are (3,). Received: {self.kernels}")
+
+    def start_network(self, input_shape: Sequence[int], classes: int) -> DenseNet:
+        """The space's start network for images of this size and this many classes.
+
+        Raises:
+            InvalidArchitecture: If the images are too small for its transitions, or it exceeds the space's limits.
+        """
+        published = DenseNet.parse(self.start, (1024, 1024, 3))
+        height, width, channels = input_shape
+        start = DenseNet(published.kind, (*published.layers[:-1], Softmax(classes)), (height, width, channels))
+        self.check(start)
+        return start
+
+    def check(self, architecture: DenseNet) -> None:
+        """Refuse a network outside the space.
+
+        Raises:
+            InvalidArchitecture: Naming the first limit that the network exceeds.
+        """
+        reason = self._outside(architecture)
+        if reason:
+            raise InvalidArchitecture(
+                f"The network is outside the space {self.name!r}: {reason}. Received: {architecture}"
+            )
+
+    def _outside(self, architecture: Any) -> str | None:
+        if not isinstance(architecture, DenseNet):
+            return "it is no DenseNet"
+        for index, layer in enumerate(architecture.layers):
+            if isinstance(layer, DenseLayer) and layer.growth not in self.growth_rates:
+                return f"layer {index}, {layer}, must have a growth rate among {self.growth_rates}"
+            if isinstance(layer, Conv | Transition) and layer.filters > _MOST:
+                return f"layer {index}, {layer}, has more than {_MOST:,} filters"
+        if len(architecture.blocks) > self.max_blocks:
+            return f"it has {len(architecture.blocks)} blocks, at most {self.max_blocks} are allowed"
+        if max(map(len, architecture.blocks)) > self.block_length:
+            return f"a block has more than {self.block_length} layers"
+        if len(architecture.layers) > self.max_layers:
+            return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
+        if not self._affords(architecture.parameter_count):
+            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
+        return None
+
+    def _affords(self, parameters: int) -> bool:
+        return self.max_parameters is None or parameters <= self.max_parameters
+
+    def rung(self, layer: DenseNetLayer) -> int:
+        """The number of rungs that a dense layer's growth rate has reached; 0 for other layers."""
+        return self.growth_rates.index(layer.growth) + 1 if isinstance(layer, DenseLayer) else 0
+
+    def next_width(self, layer: DenseNetLayer) -> int | None:
+        """The next rung above a dense layer's growth rate; None on the last rung, and for other layers."""
+        higher = self.growth_rates[self.rung(layer) :] if isinstance(layer, DenseLayer) else ()
+        return higher[0] if higher else None
+
+    def widen_mask(self, architecture: DenseNet) -> tuple[bool, ...]:
+        """For each layer whether it may be widened, such that every choice among them is legal.
+
+        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
+        """
+        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
+        legal = affordable(possible, lambda some: self.widened(architecture, some).parameter_count, self.max_parameters)
+        return tuple([index in legal for index in range(len(architecture.layers))])
+
+    def widening(self, architecture: DenseNet, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
+        """The transformations that take each of these layers to its next rung, and what follows from it.
+
+        With `rederive`, those of the stem and of transitions are among them. They are in the order of the layers.
+
+        Raises:
+            IllegalTransformation: If `widen_mask` does not allow one of the layers.
+        """
+        chosen = check_widening(self, architecture, layers)
+        return widenings(architecture.layers, self.widened(architecture, chosen).layers)
+
+    def widened(self, architecture: DenseNet, indices: Iterable[int]) -> DenseNet:
+        """The child of `widening`, built at once, whether the space allows it or not."""
+        layers, chosen = list(architecture.layers), set(indices)
+        for index in chosen:
+            layers[index] = layers[index].with_width(self.next_width(layers[index]) or 0)
+        if chosen and self.rederive:
+            layers = _rederived(layers)
+        return DenseNet(architecture.kind, tuple(layers), architecture.input_shape)
+
+    def deepen_mask(self, architecture: DenseNet) -> DeepenMask:
+        """For each block, position and kernel whether a layer may be inserted there.
+
+        A position is how many layers of the block come before the new one, as in every space: the last of them is
+        copied. So nothing can be inserted at position 0.
+        """
+        blocks = [self._places(architecture, block) for block in range(self.max_blocks)]
+        return tuple([tuple([(legal,) for legal in block]) for block in blocks])
+
+    def _places(self, architecture: DenseNet, block: int) -> list[bool]:
+        """For each position of a block whether a layer may be inserted there."""
+        places = [False] * self.block_length
+        layers = architecture.blocks[block] if block < len(architecture.blocks) else range(0)
+        if len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers:
+            return places
+        copied: DenseNetLayer | None = None
+        for position, index in enumerate(layers):
+            # A copy of any layer of a run makes the same network.
+            if architecture.layers[index] != copied:
+                copied = architecture.layers[index]
+                legal = self.max_parameters is None or self._affords(
+                    architecture.deepened(block, position, None).parameter_count
+                )
+            places[position + 1] = legal
+        return places
+
+    def deepening(self, architecture: DenseNet, block: int, position: int, kernel: int) -> Net2Deeper:
+        """The transformation behind one entry of `deepen_mask`.
+
+        Args:
+            architecture: The parent.
+            block: Index into its blocks.
+            position: How many layers of the block come before the new one, at least one.
+            kernel: 0.
+
+        Raises:
+            IllegalTransformation: If `deepen_mask` does not allow it.
+        """
+        within = 0 <= block < self.max_blocks and 0 <= position < self.block_length and kernel == 0
+        if not within or not self._places(architecture, block)[position]:
+            raise not_insertable(self, architecture, block, position, kernel)
+        return Net2Deeper(block, position - 1, None)
+
+    @property
+    def token_limits(self) -> Token:
+        """The largest value of each field of a token."""
+        return len(KINDS) - 1, len(self.growth_rates), len(self.kernels)
+
+    def token(self, layer: DenseNetLayer) -> Token:
+        """The kind of a layer, the rungs that its growth rate has reached, and 1 if it has a 3x3 kernel."""
+        match layer:
+            case Conv():
+                return 1, 0, 1
+            case DenseLayer():
+                return 2, self.rung(layer), 1
+            case Transition():
+                return 3, 0, 0
+            case Softmax():
+                return 4, 0, 0
+
+    def distance(self, architecture: DenseNet) -> float:
+        """See `DenseNetOptimum`."""
+        return self._ideal(architecture).distance(architecture)
+
+    def optimum(self, architecture: DenseNet) -> DenseNet:
+        """The ideal network of the same kind with the same stem, transitions and classifier."""
+        return self._ideal(architecture).network(architecture)
+
+    def _ideal(self, architecture: DenseNet) -> DenseNetOptimum:
+        blocks = len(architecture.blocks)
+        room = max(1, (self.max_layers - blocks - 1) // blocks)
+        return DenseNetOptimum(growth_rates=self.growth_rates, block_length=min(self.block_length, room))
+
+
+def _rederived(layers: Sequence[DenseNetLayer]) -> list[DenseNetLayer]:
+    """The layers with a wider stem and wider transitions, as growth rates ask for (the paper's code)."""
+    growths = [layer.growth for layer in layers if isinstance(layer, DenseLayer)]
+    channels, wanted, wider = 0, 2 * sum(growths) // len(growths), []
+    for layer in layers:
+        if isinstance(layer, DenseLayer):
+            channels += layer.growth
+        elif isinstance(layer, Conv | Transition):
+            channels = max(layer.filters, wanted if isinstance(layer, Conv) else channels // 2)
+            layer = layer.with_width(channels)
+        wider.append(layer)
+    return wider

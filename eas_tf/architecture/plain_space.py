@@ -1,0 +1,248 @@
+"""The space of plain networks: which may be reached, and which transformations are legal from one of them.
+
+Limits on layers and on parameters act through the masks, so that an agent which samples from a mask never leaves
+the space.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Softmax, width_of, with_width
+from eas_tf.architecture.plain import PlainCNN
+from eas_tf.architecture.plain_optimum import PlainOptimum
+from eas_tf.architecture.space import DeepenMask, Token, affordable, check_limits, check_widening, not_insertable
+from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
+
+#: The kinds of layers of an observation.
+KINDS = ("padding", "convolution", "maximum pool", "average pool", "fully connected", "softmax")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """Rungs, kernels and limits of plain networks.
+
+    A width need not be on a rung: a fully connected layer inserted after 320 features has 320 units. Widening takes
+    it to the next rung above.
+    """
+
+    name: str
+    filters: tuple[int, ...]
+    """Rungs that the width of a convolution climbs, ascending."""
+    units: tuple[int, ...]
+    """Rungs that the width of a fully connected layer climbs, ascending."""
+    start: str
+    """The layer string of the network from which a search starts. If its last pool averages, it is made as large as
+    the map that reaches it."""
+    kernels: tuple[int, ...] = (1, 3, 5)
+    """Kernels of convolutions, odd, ascending."""
+    max_blocks: int = 5
+    """Blocks, the fully connected one included (the paper's code: 5)."""
+    block_length: int = 10
+    """Convolutional or fully connected layers in one block (the paper's code: 10)."""
+    max_layers: int = 50
+    """Layers in all, pools and classifier included (the paper's code: 50)."""
+    max_parameters: int | None = None
+    """Trainable weights, or None for no limit."""
+    _nothing: DeepenMask = field(init=False, repr=False, compare=False)
+    _one_kernel: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+    _all_kernels: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for what, rungs, most in (
+            ("filters", self.filters, MAX_WIDTH),
+            ("units", self.units, MAX_WIDTH),
+            ("kernels", self.kernels, MAX_KERNEL),
+        ):
+            if not rungs or rungs[0] < 1 or rungs[-1] > most or any(low >= high for low, high in pairwise(rungs)):
+                raise InvalidConfiguration(
+                    f"The {what} of a space must be ascending, from 1 to {most:,}. Received: {rungs}"
+                )
+        if any(kernel % 2 == 0 for kernel in self.kernels):
+            raise InvalidConfiguration(f"The kernels of a space must be odd. Received: {self.kernels}")
+        check_limits(self)
+        nothing = (((False,) * len(self.kernels),) * self.block_length,) * self.max_blocks
+        object.__setattr__(self, "_nothing", nothing)
+        object.__setattr__(self, "_one_kernel", (True, *nothing[0][0][1:]))
+        object.__setattr__(self, "_all_kernels", (True,) * len(self.kernels))
+
+    def start_network(self, input_shape: Sequence[int], classes: int) -> PlainCNN:
+        """The space's start network for images of this size and this many classes.
+
+        Raises:
+            InvalidArchitecture: If the images are too small for its pools, or it exceeds the space's limits.
+        """
+        classifier = Softmax(classes)
+        layers = (*PlainCNN.parse(self.start, (1024, 1024, 3)).layers[:-1], classifier)
+        height, width, channels = input_shape
+        last = max((i for i, layer in enumerate(layers) if isinstance(layer, Pool)), default=0)
+        if getattr(layers[last], "kind", None) == "AVG":
+            trunk = PlainCNN((*layers[:last], classifier), (height, width, channels))
+            side = min(trunk.shape_before(last)[:2])
+            layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
+        start = PlainCNN(layers, (height, width, channels))
+        self.check(start)
+        return start
+
+    def check(self, architecture: PlainCNN) -> None:
+        """Refuse a network outside the space.
+
+        Raises:
+            InvalidArchitecture: Naming the first limit that the network exceeds.
+        """
+        reason = self._outside(architecture)
+        if reason:
+            raise InvalidArchitecture(
+                f"The network is outside the space {self.name!r}: {reason}. Received: {architecture}"
+            )
+
+    def _outside(self, architecture: Any) -> str | None:
+        if not isinstance(architecture, PlainCNN):
+            return "it is no plain network"
+        for index, layer in enumerate(architecture.layers):
+            if isinstance(layer, Conv) and (layer.kernel not in self.kernels or layer.stride != 1):
+                return f"layer {index}, {layer}, must have stride 1 and a kernel among {self.kernels}"
+            width, rungs = width_of(layer), self._rungs(layer)
+            if width is not None and width > rungs[-1]:
+                return f"layer {index}, {layer}, is wider than the last rung, {rungs[-1]}"
+        if len(architecture.blocks) > self.max_blocks:
+            return f"it has {len(architecture.blocks)} blocks, at most {self.max_blocks} are allowed"
+        if max(map(len, architecture.blocks)) > self.block_length:
+            return f"a block has more than {self.block_length} layers"
+        if len(architecture.layers) > self.max_layers:
+            return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
+        if not self._affords(architecture.parameter_count):
+            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
+        return None
+
+    def _affords(self, parameters: int) -> bool:
+        return self.max_parameters is None or parameters <= self.max_parameters
+
+    def _rungs(self, layer: Layer) -> tuple[int, ...]:
+        return self.units if isinstance(layer, Dense) else self.filters
+
+    def rung(self, layer: Layer) -> int:
+        """The number of rungs that the layer's width has reached: 0 below the first, and for a layer without one."""
+        width = width_of(layer)
+        return 0 if width is None else bisect_right(self._rungs(layer), width)
+
+    def next_width(self, layer: Layer) -> int | None:
+        """The next rung above the layer's width; None on the last rung, and for a layer without a width."""
+        if type(layer) is Conv:
+            width, rungs = layer.filters, self.filters
+        elif type(layer) is Dense:
+            width, rungs = layer.units, self.units
+        else:
+            return None
+        return rungs[bisect_right(rungs, width)] if width < rungs[-1] else None
+
+    def widen_mask(self, architecture: PlainCNN) -> tuple[bool, ...]:
+        """For each layer whether it may be widened, such that every choice among them is legal.
+
+        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
+        """
+        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
+        legal = affordable(possible, lambda some: self.widened(architecture, some).parameter_count, self.max_parameters)
+        mask = [False] * len(architecture.layers)
+        for index in legal:
+            mask[index] = True
+        return tuple(mask)
+
+    def widening(self, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
+        """The transformations that take each of these layers to its next rung.
+
+        Raises:
+            IllegalTransformation: If `widen_mask` does not allow one of them.
+        """
+        chosen = check_widening(self, architecture, layers)
+        return tuple(Net2Wider(i, self.next_width(architecture.layers[i]) or 0) for i in chosen)
+
+    def widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
+        """The child of `widening`, built at once, whether the space allows it or not."""
+        layers = list(architecture.layers)
+        for index in set(indices):
+            layers[index] = with_width(layers[index], self.next_width(layers[index]) or 0)
+        return PlainCNN(tuple(layers), architecture.input_shape)
+
+    def deepen_mask(self, architecture: PlainCNN) -> DeepenMask:
+        """For each block, position and kernel whether a layer may be inserted there.
+
+        In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
+        """
+        blocks = []
+        for block in range(len(architecture.blocks)):
+            legal = [self._kernels(architecture, block, index) for index in self._places(architecture, block)]
+            blocks.append((*legal, *self._nothing[0][len(legal) :]))
+        return (*blocks, *self._nothing[len(blocks) :])
+
+    def _places(self, architecture: PlainCNN, block: int) -> range:
+        """The indices that a new layer of a block could have, position after position; none if there is no room."""
+        layers = architecture.blocks[block]
+        full = len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers
+        return range(layers.start, layers.start if full else layers.stop + 1)
+
+    def _kernels(self, architecture: PlainCNN, block: int, index: int) -> tuple[bool, ...]:
+        """Which kernels a new layer of a block may have as layer number `index`."""
+        if index == 0:
+            return self._nothing[0][0]
+        height, width, channels = shape = architecture.shapes[index - 1]
+        dense = block == len(architecture.blocks) - 1
+        if (height * width * channels > self.units[-1]) if dense else (channels > self.filters[-1]):
+            return self._nothing[0][0]
+        if self.max_parameters is None:
+            return self._one_kernel if dense else self._all_kernels
+        kernels = self.kernels[:1] if dense else self.kernels
+        new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
+        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
+        return (*legal, *self._nothing[0][0][len(legal) :])
+
+    def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
+        """The transformation behind one entry of `deepen_mask`.
+
+        Args:
+            architecture: The parent.
+            block: Index into its blocks.
+            position: How many layers of the block come before the new one.
+            kernel: Index into the space's kernels, 0 in the fully connected block.
+
+        Raises:
+            IllegalTransformation: If `deepen_mask` does not allow it.
+        """
+        places = self._places(architecture, block) if 0 <= block < len(architecture.blocks) else range(0)
+        within = 0 <= position < len(places) and 0 <= kernel < len(self.kernels)
+        if not within or not self._kernels(architecture, block, places[position])[kernel]:
+            raise not_insertable(self, architecture, block, position, kernel)
+        dense = block == len(architecture.blocks) - 1
+        return Net2Deeper(block, position, None if dense else self.kernels[kernel])
+
+    @property
+    def token_limits(self) -> Token:
+        """The largest value of each field of a token."""
+        return len(KINDS) - 1, max(len(self.filters), len(self.units)), len(self.kernels)
+
+    def token(self, layer: Layer) -> Token:
+        """The kind of a layer, the rungs that its width has reached, and its kernel, counted from 1."""
+        match layer:
+            case Conv(kernel=kernel):
+                return 1, self.rung(layer), self.kernels.index(kernel) + 1
+            case Pool(kind=kind):
+                return (2 if kind == "MAX" else 3), 0, 0
+            case Dense():
+                return 4, self.rung(layer), 0
+            case Softmax():
+                return 5, 0, 0
+
+    def distance(self, architecture: PlainCNN) -> float:
+        """See `PlainOptimum`."""
+        return self._ideal.distance(architecture)
+
+    def optimum(self, architecture: PlainCNN) -> PlainCNN:
+        """The ideal network with the same pools and classifier."""
+        return self._ideal.network(architecture)
+
+    @property
+    def _ideal(self) -> PlainOptimum:
+        return PlainOptimum(filters=self.filters, units=self.units, kernels=self.kernels)
