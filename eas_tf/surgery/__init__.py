@@ -4,10 +4,10 @@ from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
 from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.deepen import deepen_graph
 from eas_tf.surgery.graph import LayerGraph
+from eas_tf.surgery.lowering import initialise, lower, transform
 from eas_tf.surgery.moments import measure_moments
 from eas_tf.surgery.node import Moments, Node
 from eas_tf.surgery.operations import Deepen, Widen, deepen, deepenable, explain, grow, widen, widenable
-from eas_tf.surgery.plain import initialise, lower, transform
 from eas_tf.surgery.rules import PerChannel, Rule, register_rule
 from eas_tf.surgery.storage import load_network, save_network
 from eas_tf.surgery.verify import output_difference

@@ -4,6 +4,7 @@ This is the random mapping G of the EAS paper's Eq. 1 (Net2Net, Chen et al. 2016
 has in the next layer (Eq. 3: one over the number of replicas).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias, get_args
 
@@ -63,11 +64,34 @@ class ChannelMap:
         """
         cls.check(old, new)
         source = np.sort(np.concatenate([np.arange(old), rng.integers(old, size=new - old)]))
+        return cls.of(source, rng=rng, equal_shares=equal_shares)
+
+    @classmethod
+    def of(cls, source: np.ndarray, *, rng: np.random.Generator, equal_shares: bool) -> Self:
+        """Share out each old channel to its replicas.
+
+        Args:
+            source: The old channel that each new channel repeats, each at least once, int `[new]`.
+            rng: Draws shares.
+            equal_shares: One over the number of replicas (Eq. 3) instead of unequal random shares.
+        """
+        new = len(source)
         replicas = np.bincount(source)[source]
         # Exponential variables divided by their sum are uniform on the simplex: a flat Dirichlet distribution.
         drawn = np.ones(new) if equal_shares else rng.exponential(size=new)
         share = EQUAL_PART / replicas + (1 - EQUAL_PART) * drawn / np.bincount(source, weights=drawn)[source]
         return cls(source, share)
+
+    @classmethod
+    def beside(cls, parts: Sequence["ChannelMap | int"]) -> Self:
+        """The map of several tensors' channels side by side (Eq. 4); a number stands for so many unchanged ones."""
+        sources, shares, start = [], [], 0
+        for part in parts:
+            whole = cls(np.arange(part), np.ones(part)) if isinstance(part, int) else part
+            sources.append(start + whole.source)
+            shares.append(whole.share)
+            start += int(whole.source.max()) + 1
+        return cls(np.concatenate(sources), np.concatenate(shares))
 
     @staticmethod
     def check(old: int, new: int) -> None:

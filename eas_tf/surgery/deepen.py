@@ -57,12 +57,17 @@ def _identity(node: Node, moments: Moments | None, noise: np.random.Generator | 
             kernel = _identity_kernel(node.weights[0].shape, noise, causal=node.config.get("padding") == "causal")
             return replace(node, weights=(kernel, *map(np.zeros_like, node.weights[1:])))
         case "BatchNormalization", Moments():
-            mean, variance = moments.mean.astype(np.float32), moments.variance.astype(np.float32)
-            gamma = np.sqrt(variance + np.float32(node.config["epsilon"]))
-            return replace(node, weights=(gamma, mean, mean, variance))
+            return identity_norm(node, moments)
         case "ReLU", _:
             return node
     raise UnsupportedLayer(f"A {node.layer} layer cannot be inserted as an identity.")
+
+
+def identity_norm(node: Node, moments: Moments) -> Node:
+    """A batch norm that undoes itself on values of these moments, in training mode too."""
+    mean, variance = moments.mean.astype(np.float32), moments.variance.astype(np.float32)
+    gamma = np.sqrt(variance + np.float32(node.config["epsilon"]))
+    return replace(node, weights=(gamma, mean, mean, variance))
 
 
 def _identity_kernel(shape: tuple[int, ...], noise: np.random.Generator | None, *, causal: bool) -> np.ndarray:

@@ -44,3 +44,15 @@ def measure_moments(
         mean = total / n
         moments[name] = Moments(mean, np.maximum(square / n - mean**2, 0))
     return graph.replaced({name: replace(graph[name], moments=moments[name]) for name in names})
+
+
+def moments_of(graph: LayerGraph, name: str) -> Moments | None:
+    """The moments of a node's output; those of concatenated channels follow from the parts. None if not measured."""
+    node = graph[name]
+    if node.moments or node.layer != "Concatenate":
+        return node.moments
+    parts = [moments_of(graph, edge) for edge in node.data]
+    known = [part for part in parts if part]
+    if len(known) < len(parts) or node.config["axis"] not in (-1, len(node.shape)):
+        return None
+    return Moments(*(np.concatenate([getattr(part, each) for part in known]) for each in ("mean", "variance")))

@@ -65,8 +65,8 @@ def with_dropout(graph: LayerGraph, rate: float) -> LayerGraph:
     """
     if not rate:
         return graph
-    _, *convolutions = [node for node in graph.nodes if node.layer == "Conv2D"] or [None]
-    for number, node in enumerate(convolutions):
+    convolutions = [node for node in graph.nodes if node.layer == "Conv2D"]
+    for number, node in enumerate(convolutions[1:]):
         layer = SeededDropout(rate, number, name="dropout")
         graph = graph.inserted(node.name, [node_of(layer, (), node.shape)])
     return graph

@@ -1,0 +1,110 @@
+"""From architectures to layer graphs, and transformations carried out on trained weights, whatever kind they are of."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from eas_tf.architecture import Architecture, DenseNet, Net2Deeper, Net2Wider, PlainCNN, Transformation
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.surgery import densenet, plain
+from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
+from eas_tf.surgery.graph import LayerGraph
+
+
+class _Kind(Protocol):
+    """What the module of a kind of architecture brings; `architecture` is of that kind."""
+
+    def lower(self, architecture: Any, mean: Sequence[float], std: Sequence[float]) -> LayerGraph: ...
+
+    def widened(
+        self,
+        graph: LayerGraph,
+        architecture: Any,
+        transformation: Net2Wider,
+        *,
+        rng: np.random.Generator,
+        symmetry_breaking: SymmetryBreaking,
+    ) -> LayerGraph: ...
+
+    def deepened(
+        self,
+        graph: LayerGraph,
+        architecture: Any,
+        transformation: Net2Deeper,
+        *,
+        rng: np.random.Generator,
+        symmetry_breaking: SymmetryBreaking,
+    ) -> LayerGraph: ...
+
+
+_KINDS: dict[type, _Kind] = {PlainCNN: plain, DenseNet: densenet}
+
+
+def _kind_of(architecture: Architecture) -> _Kind:
+    if type(architecture) not in _KINDS:
+        kinds = ", ".join(kind.__name__ for kind in _KINDS)
+        raise InvalidConfiguration(f"A network is one of {kinds}. Received: {architecture!r}")
+    return _KINDS[type(architecture)]
+
+
+def lower(architecture: Architecture, mean: Sequence[float] = (0.0,), std: Sequence[float] = (1.0,)) -> LayerGraph:
+    """The layer graph of a network: raw images in, class probabilities out. All kernels are zero.
+
+    Args:
+        architecture: The network.
+        mean: Subtracted from each image channel; one value stands for all channels.
+        std: Then divided by, likewise.
+
+    Raises:
+        InvalidConfiguration: If surgery does not know this kind of architecture.
+    """
+    return _kind_of(architecture).lower(architecture, mean, std)
+
+
+def initialise(graph: LayerGraph, *, rng: np.random.Generator) -> LayerGraph:
+    """The graph with random kernels, normal with variance 2 / inputs (He et al. 2015), as in the paper's code."""
+
+    def drawn(kernel: np.ndarray) -> np.ndarray:
+        return rng.normal(0, np.sqrt(2 / prod(kernel.shape[:-1])), kernel.shape).astype(np.float32)
+
+    kernels = [node for node in graph.nodes if node.layer in ("Conv2D", "Dense")]
+    return graph.replaced(
+        {node.name: replace(node, weights=(drawn(node.weights[0]), *node.weights[1:])) for node in kernels}
+    )
+
+
+def transform(
+    parent: LayerGraph,
+    architecture: Architecture,
+    transformations: Iterable[Transformation],
+    *,
+    rng: np.random.Generator,
+    symmetry_breaking: SymmetryBreaking = "shares",
+) -> LayerGraph:
+    """Carry out transformations on a trained network, in order; a layer inserted by one may be widened by the next.
+
+    Args:
+        parent: A graph of the structure `lower(architecture)`, with moments. It is not changed.
+        architecture: The parent's.
+        transformations: What to do.
+        rng: Draws replicas, shares and noise.
+        symmetry_breaking: How replicas are made to differ.
+
+    Returns:
+        A graph of the structure `lower(child)`, and with its layer names.
+
+    Raises:
+        IllegalTransformation: If a transformation does not fit the architecture.
+        InvalidConfiguration: If there is no such way of breaking symmetry, or no such kind of architecture.
+    """
+    check_symmetry_breaking(symmetry_breaking)
+    kind, graph = _kind_of(architecture), parent
+    for transformation in transformations:
+        child = transformation.apply(architecture)
+        done = kind.widened if isinstance(transformation, Net2Wider) else kind.deepened
+        graph = done(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)  # type: ignore[arg-type]
+        architecture = child
+    return graph.renamed([node.name for node in lower(architecture).nodes])
