@@ -1,6 +1,6 @@
 """Random networks, spaces and transformations: hypothesis strategies, and their twins for seeded NumPy loops."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import reduce
 from itertools import pairwise
@@ -12,6 +12,8 @@ from eas_tf.architecture import (
     SPACES,
     Conv,
     Dense,
+    DenseLayer,
+    DenseNet,
     DenseNetSpace,
     Net2Deeper,
     Net2Wider,
@@ -21,7 +23,9 @@ from eas_tf.architecture import (
     Shape,
     Softmax,
     Transformation,
+    Transition,
 )
+from eas_tf.architecture.densenet import KINDS, DenseNetLayer
 
 #: Small enough that random networks often stand at one of its limits. Its last rung of units holds a flattened 3x3 map.
 TINY = SearchSpace(
@@ -69,6 +73,38 @@ def plain_networks(draw: st.DrawFn, space: SearchSpace = SPACES["paper"], input_
     for _ in range(draw(st.integers(0, min(space.block_length, room, 3)))):
         layers.append(Dense(draw(_widths(space.units))))
     return PlainCNN((*layers, Softmax(draw(st.integers(1, 20)))), input_shape)
+
+
+@st.composite
+def densenets(
+    draw: st.DrawFn, growth_rates: Sequence[int], input_shape: Shape = (32, 32, 3), *, blocks: int = 3, length: int = 4
+) -> DenseNet:
+    """DenseNets of every kind: any number of blocks up to `blocks`, with up to `length` layers each."""
+    layers: list[DenseNetLayer] = [Conv(draw(st.integers(1, 40)), 3)]
+    for block in range(draw(st.integers(1, blocks))):
+        if block:
+            layers.append(Transition(draw(st.integers(1, 60))))
+        rates = st.sampled_from(growth_rates)
+        layers += [DenseLayer(growth) for growth in draw(st.lists(rates, min_size=1, max_size=length))]
+    return DenseNet(draw(st.sampled_from(KINDS)), (*layers, Softmax(draw(st.integers(1, 20)))), input_shape)
+
+
+@st.composite
+def densenets_in_spaces(draw: st.DrawFn) -> tuple[DenseNet, DenseNetSpace]:
+    """A DenseNet, and a space with random limits around it, which it often keeps exactly."""
+    space = draw(st.sampled_from([*DENSENET_SPACES.values()]))
+    shape = draw(st.sampled_from(INPUT_SHAPES))
+    architecture = draw(densenets(space.growth_rates, shape, blocks=space.max_blocks))
+    parameters = architecture.parameter_count
+    space = replace(
+        space,
+        max_blocks=len(architecture.blocks) + draw(st.integers(0, 1)),
+        block_length=max(map(len, architecture.blocks)) + draw(st.integers(0, 3)),
+        max_layers=len(architecture.layers) + draw(st.integers(0, 6)),
+        max_parameters=draw(st.one_of(st.none(), st.integers(parameters, 2 * parameters))),
+        rederive=draw(st.booleans()),
+    )
+    return architecture, space
 
 
 @st.composite
