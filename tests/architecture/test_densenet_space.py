@@ -124,7 +124,7 @@ def test_the_widen_mask_is_every_dense_layer_below_the_last_rung_or_cannot_be_en
         assert not is_inside(space, space.widened(architecture, [*legal, index]))
         with pytest.raises(IllegalTransformation, match=rf"Cannot widen layer {index} "):
             space.widening(architecture, [index])
-    for index in ({*range(-1, len(architecture.layers) + 1)}) - possible:
+    for index in {*range(-len(architecture.layers), len(architecture.layers) + 1)} - possible:
         with pytest.raises(IllegalTransformation):
             space.widening(architecture, [index])
 
