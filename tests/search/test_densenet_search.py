@@ -2,6 +2,8 @@
 
 import importlib.util
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,11 +27,12 @@ def search():
 
 
 @pytest.fixture
-def rows(search, tmp_path, monkeypatch, request, capsys):
-    """The record of a search of twenty networks."""
-    monkeypatch.chdir(tmp_path)
+def rows(tmp_path, request):
+    """The record of a search of twenty networks, from the command line."""
     options = ["--space=densenet-digits", "--engine=surrogate", "--networks=20", "--output=out", *request.param]
-    assert exit_code(lambda: search(options)) == 0, capsys.readouterr().err
+    command = [sys.executable, str(SCRIPT), *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
     database = sqlite3.connect(tmp_path / "out" / "run.sqlite")
     database.row_factory = sqlite3.Row
     yield list(database.execute("SELECT * FROM network ORDER BY id"))
