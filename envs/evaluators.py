@@ -33,6 +33,9 @@ class EvaluatorConfig(EngineConfig):
     """The same for the start network, which is trained once."""
     batch: int = 64
     """Images in one training step (paper: 64)."""
+    dropout: float = 0.0
+    """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
+    and for DenseNets without augmentation); 0 for none."""
     start_seed: int = 0
     """Decides the weights of the start network."""
     data_dir: str | None = None
@@ -55,6 +58,8 @@ class EvaluatorConfig(EngineConfig):
         for name in ("epochs", "start_epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise InvalidConfiguration(f"dropout must be a share from 0 to below 1. Received: {self.dropout}")
         if self.start_seed < 0:
             raise InvalidConfiguration(f"start_seed must not be negative. Received: {self.start_seed}")
 
@@ -82,7 +87,7 @@ class EvaluatorConfig(EngineConfig):
 
         images = data.load(self.dataset, data_dir=self.data_dir)
         check_fits(start, images)
-        recipe = Recipe(epochs=self.epochs, batch=self.batch, crop_and_flip=images.crop_and_flip)
+        recipe = Recipe(epochs=self.epochs, batch=self.batch, crop_and_flip=images.crop_and_flip, dropout=self.dropout)
         start_recipe = replace(recipe, epochs=self.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         trainer = Trainer(images, make_strategy(self.strategy))
         cache = Path(self.cache_dir or user_cache_dir("eas_tf"))

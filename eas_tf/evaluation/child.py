@@ -1,5 +1,6 @@
 """One child: grown from its trained parent, then trained for a few epochs. What every engine runs, wherever it runs."""
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +14,16 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import keeps_up
-from eas_tf.surgery import LayerGraph, load_network, measure_moments, transform
+from eas_tf.surgery import LayerGraph, deepening_moments, load_network, measure_moments, transform
 from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 
 #: Training images on which a parent's moments are measured.
 MOMENT_IMAGES = 512
+
+#: So many of them at once, unless all values that the parent computes would be more than `MOMENT_VALUES`: 2 GiB.
+MOMENT_BATCH, MOMENT_VALUES = 128, 2**29
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +73,9 @@ def failed(reason: str, seconds: float) -> Child:
 
 def measured(parent: LayerGraph, images: ImageData) -> LayerGraph:
     """A trained parent with the moments that its children are grown by."""
-    return measure_moments(parent, images.x_train[:MOMENT_IMAGES])
+    values = sum(math.prod(side or 1 for side in node.shape) for node in parent.nodes)
+    batch = min(MOMENT_BATCH, max(1, MOMENT_VALUES // values))
+    return measure_moments(parent, images.x_train[:MOMENT_IMAGES], names=deepening_moments(parent), batch=batch)
 
 
 def grown(

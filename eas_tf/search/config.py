@@ -60,6 +60,9 @@ class SearchConfig(EngineConfig):
     """The same for the start network. By default 12 for the digits, 20 for all else."""
     batch: int | None = None
     """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64)."""
+    dropout: float = 0.0
+    """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
+    and for DenseNets without augmentation); 0 for none."""
     max_params: int | None = None
     """No network gets more trainable weights than this."""
     deepen_steps: int = 5
@@ -125,6 +128,8 @@ class SearchConfig(EngineConfig):
                 raise InvalidConfiguration(
                     f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
                 )
+        if not 0 <= self.dropout < 1:
+            raise InvalidConfiguration(f"--dropout is a share from 0 to below 1. Received: {self.dropout}")
         if not self.deepen_steps + self.widen_steps:
             raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
         if self.max_hours is not None and not 0 < self.max_hours < inf:

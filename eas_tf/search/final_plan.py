@@ -47,6 +47,9 @@ class FinalConfig:
     """Hide a square of so many pixels' side of each image (DeVries & Taylor 2017: 16 for CIFAR-10); 0 for none."""
     label_smoothing: float = 0.0
     """Share of each label that is spread evenly over all classes, such as 0.1; 0 for none."""
+    dropout: float | None = None
+    """Share of the values behind each convolution but the first that is set to zero in training; 0 for none. By default
+    what the search had."""
     strategy: Literal["auto", "single", "mirrored"] = "auto"
     """Train on one device, or mirrored on all; auto: on all GPUs."""
     checkpoint_seconds: float = 60.0
@@ -68,7 +71,12 @@ class FinalConfig:
     @property
     def recipe(self) -> Recipe:
         """How to train, but for what the data set decides."""
-        recipe = Recipe(epochs=self.epochs, cutout=self.cutout, label_smoothing=self.label_smoothing)
+        recipe = Recipe(
+            epochs=self.epochs,
+            cutout=self.cutout,
+            label_smoothing=self.label_smoothing,
+            dropout=self.dropout or 0.0,
+        )
         return replace(recipe, learning_rate=RATE_FROM_SCRATCH) if self.from_scratch else recipe
 
 
@@ -104,6 +112,8 @@ class FinalPlan:
             told = json.loads(run.config)
             dataset, data_dir = config.dataset or told["dataset"], config.data_dir or told["data_dir"]
             batch, symmetry_breaking = told["batch"], told["symmetry_breaking"]
+            # Runs of the version before have none in their configuration.
+            dropout = told.get("dropout", 0.0) if config.dropout is None else config.dropout
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidConfiguration(f"{config.run} was written by another version of eas_tf: {error!r}") from error
         images = data.load(dataset, data_dir=data_dir)
@@ -120,7 +130,7 @@ class FinalPlan:
             symmetry_breaking=symmetry_breaking,
             images=images,
             trained_on=all_together(images) if config.all_data else images,
-            recipe=replace(config.recipe, batch=batch, crop_and_flip=images.crop_and_flip),
+            recipe=replace(config.recipe, batch=batch, crop_and_flip=images.crop_and_flip, dropout=dropout),
         )
         check_fits(plan.architecture(network), images)
         return plan

@@ -57,6 +57,11 @@ class Plan:
             raise InvalidConfiguration(
                 f"--batch must be at most the {len(images.x_train)} training images. Received: {resolved.batch}"
             )
-        recipe = Recipe(epochs=resolved.epochs, batch=resolved.batch, crop_and_flip=images.crop_and_flip)
+        recipe = Recipe(
+            epochs=resolved.epochs,
+            batch=resolved.batch,
+            crop_and_flip=images.crop_and_flip,
+            dropout=resolved.dropout,
+        )
         start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         return cls(config=resolved, images=images, space=space, start=start, recipe=recipe, start_recipe=start_recipe)

@@ -5,7 +5,7 @@ from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.deepen import deepen_graph
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.lowering import initialise, lower, transform
-from eas_tf.surgery.moments import measure_moments
+from eas_tf.surgery.moments import deepening_moments, measure_moments
 from eas_tf.surgery.node import Moments, Node
 from eas_tf.surgery.operations import Deepen, Widen, deepen, deepenable, explain, grow, widen, widenable
 from eas_tf.surgery.rules import PerChannel, Rule, register_rule
@@ -28,6 +28,7 @@ __all__ = [
     "deepen",
     "deepen_graph",
     "deepenable",
+    "deepening_moments",
     "explain",
     "grow",
     "initialise",

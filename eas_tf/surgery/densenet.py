@@ -94,7 +94,7 @@ def _copied_layer(
     main = above[-2]
     moments = _known(moments_of(graph, main.name), main)
     own, growth = len(moments.mean), channel_count(template[-2])
-    drawn = np.asarray(rng.integers(own, size=growth))
+    drawn = rng.integers(own, size=growth)
     pairs = zip(template, above, strict=True)
     chain = [replace(node, weights=same.weights, moments=same.moments) for node, same in pairs]
     first = next(place for place, node in enumerate(chain) if node.layer == "Conv2D")
@@ -124,11 +124,12 @@ def _identity_layer(
     Exact where the values that arrive are never negative and the ReLU is behind the convolution.
     """
     main, norm, *others = template
-    inputs, growth = main.weights[0].shape[-2:]
+    inputs, growth = channel_count(above[-1]), channel_count(main)
     drawn = rng.integers(inputs, size=growth)
     moments = _known(moments_of(graph, above[-1].name), above[-1])[drawn]
     kernel = np.zeros(main.weights[0].shape, np.float32)
-    kernel[kernel.shape[0] // 2, kernel.shape[1] // 2, drawn, np.arange(growth)] = 1
+    centre = [size // 2 for size in main.weights[0].shape[:2]]
+    kernel[(*centre, drawn, np.arange(growth))] = 1
     identity = replace(main, weights=(kernel,))
     if noisy:
         identity = _with_noise(identity, IDENTITY_NOISE * float(kernel.std()), rng)

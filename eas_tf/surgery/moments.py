@@ -9,6 +9,7 @@ import numpy as np
 
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Moments
+from eas_tf.surgery.rules import Maker, rule_of
 
 
 def measure_moments(
@@ -56,3 +57,20 @@ def moments_of(graph: LayerGraph, name: str) -> Moments | None:
     if len(known) < len(parts) or node.config["axis"] not in (-1, len(node.shape)):
         return None
     return Moments(*(np.concatenate([getattr(part, each) for part in known]) for each in ("mean", "variance")))
+
+
+def deepening_moments(graph: LayerGraph) -> list[str]:
+    """The nodes whose moments deepening may need: all but concatenations and what works on their channels.
+
+    Concatenated channels are many, and their moments are those of the parts.
+    """
+    concatenated: set[str] = set()
+    for node in graph.nodes:
+        passes_on = not isinstance(rule_of(node), Maker)
+        if node.layer == "Concatenate" or (passes_on and concatenated.intersection(node.data)):
+            concatenated.add(node.name)
+    return [
+        node.name
+        for node in graph.nodes
+        if node.layer != "InputLayer" and node.frame is None and node.name not in concatenated
+    ]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, parse_transformation
-from eas_tf.errors import exit_code
+from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
 from eas_tf.search.dry_run import Cost, Estimate, lines
@@ -297,3 +297,10 @@ def test_defaults_follow_the_data_set():
     assert (mine.space, mine.epochs, mine.start_epochs, mine.batch) == ("paper", 20, 20, 64)
     assert SearchConfig(epochs=3).resolved().epochs == 3
     assert SearchConfig(deepen_steps=1, widen_steps=2).resolved().schedule == ("deepen", "widen", "widen")
+
+
+def test_dropout_reaches_the_trainings_of_the_start_and_of_the_children(tmp_path):
+    plan = Plan.of(SearchConfig(dropout=0.2, output=tmp_path / "run"))
+    assert (plan.recipe.dropout, plan.start_recipe.dropout) == (0.2, 0.2)
+    with pytest.raises(InvalidConfiguration, match="--dropout is a share"):
+        SearchConfig(dropout=1.0)
