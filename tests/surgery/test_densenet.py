@@ -282,9 +282,9 @@ def test_a_trained_densenet_is_stored_and_read(parent, tmp_path):
 
 
 def test_equation_4_as_printed():
-    """The example below Eq. 4: 5 channels reach layer l, which has 2 and gets 4 by G_l: 1 2 3 4 -> 1 2 1 1.
+    """The example below Eq. 4, G: 1..11 -> 1..5 6 7 6 6 8 9.
 
-    Two later channels follow, and so G: 1..5 6 7 8 9 10 11 -> 1..5 6 7 6 6 8 9.
+    So 5 channels reach layer l, which has 2 and gets 4 by G_l: 1 2 3 4 -> 1 2 1 1, and two later channels follow.
     """
     third = 1 / 3
     layer = ChannelMap(np.array([1, 2, 1, 1]) - 1, np.array([third, 1, third, third]))
