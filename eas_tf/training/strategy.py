@@ -1,5 +1,6 @@
 """One network on several devices: which `tf.distribute` strategy trains it."""
 
+from functools import cache
 from typing import Literal, TypeAlias, get_args
 
 import tensorflow as tf
@@ -21,5 +22,12 @@ def make_strategy(name: StrategyName = "auto") -> tf.distribute.Strategy:
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored(tuple(device.name for device in devices))
     return tf.distribute.get_strategy()
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> tf.distribute.Strategy:
+    # A second strategy would count its collective operations from the start again, and TensorFlow would take them for
+    # the first one's: a network of another shape then fails with "Shape mismatch in the collective instance".
+    return tf.distribute.MirroredStrategy(devices)

@@ -218,6 +218,15 @@ def test_two_replicas_give_the_weights_of_one(digits, start):
         assert np.abs(mine - reference).max() <= 1e-4 * max(np.abs(reference).max(), 1e-3)
 
 
+def test_mirrored_trainers_of_one_process_train_networks_of_different_shapes(digits, start):
+    few = replace(digits, x_train=digits.x_train[:64], y_train=digits.y_train[:64])
+    wider = PlainCNN.parse("C(6,3,1), P(2,2,MAX), C(10,3,1), P(4,4,AVG), FC(16), SM(10)", digits.input_shape)
+    graphs = start, initialise(lower(wider), rng=np.random.default_rng(0))
+    for graph in graphs:
+        trained = Trainer(few, make_strategy("mirrored")).train(graph, replace(SCRATCH, epochs=1), seed=0)
+        assert np.isfinite(trained.loss)
+
+
 def test_an_odd_batch_cannot_be_shared_by_two_devices(mirrored, start):
     with pytest.raises(InvalidConfiguration, match="multiple of the 2 devices"):
         mirrored.train(start, Recipe(batch=33), seed=0)
