@@ -40,7 +40,13 @@ def rows(tmp_path, request):
 
 
 @pytest.mark.parametrize(
-    "rows", [["--agent=reinforce"], ["--agent=random"], ["--stages=10,10", "--promote-epochs=1"]], indirect=True
+    "rows",
+    [
+        pytest.param(["--agent=reinforce"], marks=pytest.mark.slow),
+        pytest.param(["--agent=random"], marks=pytest.mark.slow),
+        ["--stages=10,10", "--promote-epochs=1"],
+    ],
+    indirect=True,
 )
 def test_a_search_on_the_closed_form_improves_on_its_start(rows, tmp_path):
     """Every child is what its transformations make of its parent, is inside the space, and has words for them."""

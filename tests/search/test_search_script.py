@@ -116,6 +116,7 @@ def search_here(output, **options):
     return rows
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_decisions_and_results(tmp_path):
     first, again, other = (search_here(tmp_path / name, seed=seed) for name, seed in (("a", 0), ("b", 0), ("c", 1)))
     assert len(first) == 3
@@ -237,6 +238,7 @@ def test_unusable_images_are_refused_in_one_line(arrays, message, tmp_path, monk
     assert [child.name for child in tmp_path.iterdir()] == ["mine.npz"]
 
 
+@pytest.mark.slow
 def test_a_dry_run_says_what_a_search_will_cost_and_writes_nothing(tmp_path):
     result = run("--dry-run", "--networks", "11", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
