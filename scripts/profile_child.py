@@ -92,7 +92,7 @@ def time_parts(convolutions: int, epochs: int, folder: Path) -> dict[str, float]
             float(epoch(tf.constant([0, number])))
             laps.lap(STEPS if number else COMPILE)
         weights.give_back()
-        trainer._validate(model)
+        trainer._validate(model, child)
         laps.lap("child: validation")
         child.with_weights_of(model)
         laps.lap("child: weights back into plain arrays")

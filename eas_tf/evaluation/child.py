@@ -1,6 +1,5 @@
 """One child: grown from its trained parent, then trained for a few epochs. What every engine runs, wherever it runs."""
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +18,8 @@ from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 
-#: Training images on which a parent's moments are measured.
-MOMENT_IMAGES = 512
-
-#: So many of them at once, unless all values that the parent computes would be more than `MOMENT_VALUES`: 2 GiB.
-MOMENT_BATCH, MOMENT_VALUES = 128, 2**29
+#: Training images on which a parent's moments are measured, and how many of them at once, where memory allows.
+MOMENT_IMAGES, MOMENT_BATCH = 512, 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +69,7 @@ def failed(reason: str, seconds: float) -> Child:
 
 def measured(parent: LayerGraph, images: ImageData) -> LayerGraph:
     """A trained parent with the moments that its children are grown by."""
-    values = sum(math.prod(side or 1 for side in node.shape) for node in parent.nodes)
-    batch = min(MOMENT_BATCH, max(1, MOMENT_VALUES // values))
+    batch = parent.batch_in_memory(MOMENT_BATCH)
     return measure_moments(parent, images.x_train[:MOMENT_IMAGES], names=deepening_moments(parent), batch=batch)
 
 

@@ -7,6 +7,7 @@ builds one Keras model at its end.
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -18,6 +19,9 @@ import numpy as np
 from eas_tf.surgery.building import build_model
 from eas_tf.surgery.node import Frame, Node, Slot, giver
 from eas_tf.surgery.reading import read_model
+
+#: Values that all layers together may compute in one call: 2 GiB. Keras keeps them all until a call ends.
+VALUES_AT_ONCE = 2**29
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,6 +152,11 @@ class LayerGraph:
         for weight in self._weights():
             sha.update(np.ascontiguousarray(weight).tobytes())
         return sha.hexdigest()
+
+    def batch_in_memory(self, most: int) -> int:
+        """How many inputs, at least one and at most `most`, one call may take and compute `VALUES_AT_ONCE` at most."""
+        values = sum(math.prod(side or 1 for side in node.shape) for node in self.nodes)
+        return min(most, max(1, VALUES_AT_ONCE // values))
 
     def _weights(self) -> Iterator[np.ndarray]:
         for node in self.nodes:

@@ -38,7 +38,7 @@ GoesOn = Callable[[Sequence[float]], bool]
 #: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
 OnState = Callable[[Callable[[], TrainingState]], None]
 
-#: Images in one step of a validation pass.
+#: Images in one step of a validation pass, where memory allows.
 VALIDATION_BATCH = 512
 
 
@@ -122,7 +122,7 @@ class Trainer:
             last = number + 1 == recipe.epochs
             if goes_on or last:
                 weights.give_back()
-                accuracy, loss = self._validate(model)
+                accuracy, loss = self._validate(model, graph)
                 curve.append(accuracy)
             if goes_on and not last and not goes_on(curve):
                 break
@@ -139,7 +139,7 @@ class Trainer:
 
     def evaluate(self, graph: LayerGraph) -> tuple[float, float]:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""
-        return self._validate(_logits_model(graph))
+        return self._validate(_logits_model(graph), graph)
 
     def _prepare(
         self, graph: LayerGraph, recipe: Recipe
@@ -224,8 +224,8 @@ class Trainer:
 
         return step
 
-    def _validate(self, model: keras.Model) -> tuple[float, float]:
-        return _measure(model, *self._validation)
+    def _validate(self, model: keras.Model, graph: LayerGraph) -> tuple[float, float]:
+        return _measure(model, graph, *self._validation)
 
 
 def evaluate(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -236,15 +236,15 @@ def evaluate(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> tuple
         images: Raw pixels, uint8 `[n, height, width, channels]`.
         labels: Their classes, int32 `[n]`.
     """
-    return _measure(_logits_model(graph), images, labels)
+    return _measure(_logits_model(graph), graph, images, labels)
 
 
-def _measure(model: keras.Model, images: Any, labels: Any) -> tuple[float, float]:
+def _measure(model: keras.Model, graph: LayerGraph, images: Any, labels: Any) -> tuple[float, float]:
     # Traced, this would take five times as long on small networks, and as long on large ones: it runs once a child.
-    right, total = 0, 0.0
-    for start in range(0, len(labels), VALIDATION_BATCH):
-        truth = labels[start : start + VALIDATION_BATCH]
-        logits = model(tf.cast(images[start : start + VALIDATION_BATCH], tf.float32), training=False)
+    right, total, batch = 0, 0.0, graph.batch_in_memory(VALIDATION_BATCH)
+    for start in range(0, len(labels), batch):
+        truth = labels[start : start + batch]
+        logits = model(tf.cast(images[start : start + batch], tf.float32), training=False)
         right += int(tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) == truth, tf.int32)))
         total += float(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)))
     return (right / len(labels), total / len(labels)) if len(labels) else (math.nan, math.nan)

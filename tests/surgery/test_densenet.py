@@ -25,6 +25,7 @@ from eas_tf.surgery import (
     save_network,
     transform,
 )
+from eas_tf.surgery.graph import VALUES_AT_ONCE
 from eas_tf.surgery.remapping import with_channel_map
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer
@@ -105,6 +106,17 @@ def test_keras_counts_the_parameters_of_published_densenets_as_we_do(depth, grow
     model = lower(architecture).to_keras()
     assert sum(prod(variable.shape) for variable in model.trainable_variables) == architecture.parameter_count
     assert architecture.parameter_count / 1e6 == pytest.approx(millions, abs=0.0051 if millions > 10 else 0.00051)
+
+
+def test_no_more_images_at_once_than_fit_into_memory():
+    """All values of all layers, which Keras keeps until a call ends."""
+    graph = lower(DenseNet.of(40, 40))
+    values = sum(prod(layer.output.shape[1:]) for layer in graph.to_keras().layers)
+    batch = graph.batch_in_memory(512)
+    assert batch * values <= VALUES_AT_ONCE < (batch + 1) * values
+    assert batch < 64
+    assert lower(DenseNet.of(16, 12, input_shape=(8, 8, 1))).batch_in_memory(512) == 512
+    assert lower(DenseNet.of(16, 12, input_shape=(2048, 2048, 3))).batch_in_memory(512) == 1
 
 
 @pytest.mark.parametrize("kind", PARENTS)
