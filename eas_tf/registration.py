@@ -25,7 +25,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "space": "densenet-digits",
         "input_shape": [8, 8, 1],
         "epochs": 4,
-        "start_epochs": 12,
+        "start_epochs": 4,
         "batch": 32,
     },
     "EAS-DenseNet-Cifar10-v0": {

@@ -21,7 +21,7 @@ _DENSENET = DenseNetSpace(
 )
 
 #: The named spaces. Of plain networks: the paper's two, its code's example, and one for 8x8 digits. Of DenseNets: the
-#: paper's, the same with what its code re-derives, and one for 8x8 digits.
+#: paper's, the same with what its code re-derives, one for two cores (from L = 16 and k = 12), and one for 8x8 digits.
 SPACES: dict[str, AnySpace] = {
     space.name: space
     for space in (
@@ -50,6 +50,13 @@ SPACES: dict[str, AnySpace] = {
         ),
         _DENSENET,
         replace(_DENSENET, name="densenet-rederive", rederive=True),
+        DenseNetSpace(
+            name="densenet-small",
+            growth_rates=(12, 14, 16, 20, 24, 28, 32),
+            start="DenseNet-BC: C(24,3,1), 2xD(12), T(24), 2xD(12), T(24), 2xD(12), SM(10)",
+            block_length=6,
+            max_layers=21,
+        ),
         DenseNetSpace(
             name="densenet-digits",
             growth_rates=(4, 6, 8, 10, 12, 16),

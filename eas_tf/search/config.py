@@ -30,8 +30,8 @@ class SearchConfig(EngineConfig):
     agent: Literal["reinforce", "random"] = "reinforce"
     """The paper's controller, or random search in the same space on the same schedule."""
     space: str | None = None
-    """paper, large, toy, digits, densenet, densenet-rederive or densenet-digits. By default digits for the digits,
-    paper for all else."""
+    """paper, large, toy, digits, densenet, densenet-rederive, densenet-small or densenet-digits. By default digits for
+    the digits, paper for all else."""
     start: str | None = None
     """Layer string of the start network, such as "C(16,3,1), P(2,2,MAX), FC(64), SM(10)". By default the space's."""
     networks: int = 40
@@ -57,7 +57,7 @@ class SearchConfig(EngineConfig):
     epochs: int | None = None
     """Passes over the training images for each child. By default 4 for the digits, 20 for all else (paper: 20)."""
     start_epochs: int | None = None
-    """The same for the start network. By default 12 for the digits, 20 for all else."""
+    """The same for the start network. By default 12 for the digits (in densenet-digits 4), 20 for all else."""
     batch: int | None = None
     """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64)."""
     dropout: float = 0.0
@@ -155,9 +155,10 @@ class SearchConfig(EngineConfig):
     def resolved(self) -> "ResolvedConfig":
         """The configuration with nothing left to defaults.
 
-        Data sets with an environment of their own have that environment's defaults.
+        Data sets with an environment of their own have that environment's defaults; of several, the one in this space.
         """
         registered = [kwargs for kwargs in ENVIRONMENTS.values() if kwargs.get("dataset") == self.dataset]
+        registered.sort(key=lambda kwargs: kwargs.get("space") != self.space)
         defaults: dict[str, Any] = {**_DEFAULTS, **(registered[0] if registered else {})}
         missing = {name: defaults[name] for name in _DEFAULTS if getattr(self, name) is None}
         if self.promote_epochs is None:

@@ -47,10 +47,11 @@ def is_inside(space, architecture):
 
 def test_the_named_spaces_are_that_of_the_paper_and_a_small_one():
     """`reference/eas.md`, "Search spaces"."""
-    assert list(DENSENET_SPACES) == ["densenet", "densenet-rederive", "densenet-digits"]
+    assert list(DENSENET_SPACES) == ["densenet", "densenet-rederive", "densenet-small", "densenet-digits"]
     assert DENSENET.growth_rates == (40, 44, 48, 52, 56, 60, 64)
     assert DENSENET.start_network((32, 32, 3), 10) == DenseNet.of(40, 40)
     assert replace(DENSENET, name="densenet-rederive", rederive=True) == SPACES["densenet-rederive"]
+    assert SPACES["densenet-small"].start_network((32, 32, 3), 10) == DenseNet.of(16, 12)
     assert not DENSENET.rederive
     assert not DIGITS.rederive
     assert space_named("densenet", 2_000_000) == replace(DENSENET, max_parameters=2_000_000)

@@ -298,6 +298,10 @@ def test_defaults_follow_the_data_set():
     assert (digits.space, digits.epochs, digits.start_epochs, digits.batch) == ("digits", 4, 12, 32)
     assert (mine.space, mine.epochs, mine.start_epochs, mine.batch) == ("paper", 20, 20, 64)
     assert SearchConfig(epochs=3).resolved().epochs == 3
+    densenet = SearchConfig(space="densenet-digits").resolved()
+    assert (densenet.space, densenet.epochs, densenet.start_epochs) == ("densenet-digits", 4, 4)
+    for space in ("digits", "toy"):
+        assert SearchConfig(space=space).resolved().start_epochs == 12
     assert SearchConfig(deepen_steps=1, widen_steps=2).resolved().schedule == ("deepen", "widen", "widen")
 
 
