@@ -1,7 +1,7 @@
 """Which evaluator stands behind an environment, as JSON types; built when the first episode ends."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -76,23 +76,22 @@ class EvaluatorConfig(EngineConfig):
 
         from eas_tf import data
         from eas_tf.evaluation.cache import ResultCache
-        from eas_tf.evaluation.child import Family
         from eas_tf.evaluation.engine import make_engine
         from eas_tf.evaluation.fit import check_fits
-        from eas_tf.evaluation.start import cached_start
+        from eas_tf.evaluation.start import start_family
         from eas_tf.evaluation.train import TrainEvaluator
-        from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+        from eas_tf.training.recipe import Recipe
         from eas_tf.training.strategy import make_strategy
         from eas_tf.training.trainer import Trainer
 
         images = data.load(self.dataset, data_dir=self.data_dir)
         check_fits(start, images)
         recipe = Recipe(epochs=self.epochs, batch=self.batch, crop_and_flip=images.crop_and_flip, dropout=self.dropout)
-        start_recipe = replace(recipe, epochs=self.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         trainer = Trainer(images, make_strategy(self.strategy))
         cache = Path(self.cache_dir or user_cache_dir("eas_tf"))
-        parent, digest = cached_start(trainer, images, start, start_recipe, seed=self.start_seed, cache=cache)
-        family = Family(parent=parent, digest=digest, architecture=start, data=images.fingerprint, recipe=recipe)
+        family = start_family(
+            trainer, images, start, recipe, epochs=self.start_epochs, seed=self.start_seed, cache=cache
+        )
         engine = make_engine(self, trainer, images, cache)
         results = ResultCache(cache / "results.sqlite")
         return TrainEvaluator(

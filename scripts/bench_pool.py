@@ -15,15 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import psutil
 import tyro
 
-from eas_tf.agents import make_agent
-from eas_tf.envs import EASVectorEnv
 from eas_tf.errors import exit_code
 from eas_tf.evaluation import Request, Result
-from eas_tf.search.episodes import play
 from eas_tf.training.silence import silent_import
 
 
@@ -37,18 +33,6 @@ class Bench:
     """Batches of each engine, taking turns."""
     growth: int = 200
     """Children of two workers over which the growth of this process is measured; 0 for none."""
-
-
-def random_requests(count: int, parent: str) -> list[Request]:
-    """The requests of random search."""
-    from eas_tf.search.dry_run import Sampler
-
-    sampler = Sampler(parent, validation_images=359)
-    envs = EASVectorEnv(count, space="digits", input_shape=(8, 8, 1), evaluator=sampler)
-    rng = np.random.default_rng(0)
-    envs.reset(seed=0)
-    play(envs, make_agent("random", envs.single_observation_space, envs.single_action_space, rng=rng))
-    return sampler.requests
 
 
 def megabytes() -> tuple[float, float]:
@@ -71,21 +55,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(bench: Bench, folder: Path) -> None:
     """Time all engines."""
-    from eas_tf.evaluation.child import Family
     from eas_tf.evaluation.engine import make_engine
     from eas_tf.evaluation.engine_config import EngineConfig
-    from eas_tf.evaluation.start import cached_start
+    from eas_tf.evaluation.start import start_family
     from eas_tf.search.config import SearchConfig
     from eas_tf.search.plan import Plan
+    from eas_tf.search.sampling import random_children
     from eas_tf.training.trainer import Trainer
 
     plan = Plan.of(SearchConfig(output=folder / "run"))
     trainer = Trainer(plan.images)
-    parent, digest = cached_start(trainer, plan.images, plan.start, plan.start_recipe, seed=0, cache=folder)
-    family = Family(
-        parent=parent, digest=digest, architecture=plan.start, data=plan.images.fingerprint, recipe=plan.recipe
+    family = start_family(
+        trainer, plan.images, plan.start, plan.recipe, epochs=plan.config.start_epochs, seed=0, cache=folder
     )
-    asked = random_requests(bench.children, digest)
+    asked = random_children(plan, bench.children, family.digest)
     configs = {"one process": EngineConfig(engine="inline"), "two workers": EngineConfig(workers=2)}
     if importlib.util.find_spec("ray"):
         configs["Ray, two workers"] = EngineConfig(engine="ray", workers=2, ray_address="local")
@@ -110,7 +93,7 @@ def run(bench: Bench, folder: Path) -> None:
             ratio = medians["one process"] / value
             print(f"{name}: {value:.1f} s for {bench.children} children, {ratio:.2f} times as fast")
         if bench.growth:
-            measure_growth(engines["two workers"], family, random_requests(bench.growth, digest))
+            measure_growth(engines["two workers"], family, random_children(plan, bench.growth, family.digest))
     finally:
         for engine in engines.values():
             engine.close()

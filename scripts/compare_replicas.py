@@ -49,32 +49,24 @@ def run(compare: Compare, folder: Path) -> None:
     from eas_tf import data
     from eas_tf.architecture import parse_transformation, space_named
     from eas_tf.evaluation import Request
-    from eas_tf.evaluation.child import Family
     from eas_tf.evaluation.engine import make_engine
     from eas_tf.evaluation.engine_config import EngineConfig
-    from eas_tf.evaluation.start import cached_start
-    from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+    from eas_tf.evaluation.start import start_family
+    from eas_tf.training.recipe import Recipe
     from eas_tf.training.strategy import make_strategy
     from eas_tf.training.trainer import Trainer
 
     images = data.load("digits")
     start = space_named("digits").start_network(images.input_shape, images.classes)
     trainer = Trainer(images)
-    scratch = Recipe(epochs=12, batch=32, learning_rate=RATE_FROM_SCRATCH)
-    parent, digest = cached_start(trainer, images, start, scratch, seed=0, cache=folder)
-    family = Family(
-        parent=parent,
-        digest=digest,
-        architecture=start,
-        data=images.fingerprint,
-        recipe=Recipe(epochs=compare.epochs, batch=32),
-    )
+    recipe = Recipe(epochs=compare.epochs, batch=32)
+    family = start_family(trainer, images, start, recipe, epochs=12, seed=0, cache=folder)
     transformations = tuple(map(parse_transformation, ("deeper(1,1,3)", "deeper(0,1,3)", "wider(0,16)")))
     child = start
     for transformation in transformations:
         child = transformation.apply(child)
     asked = [
-        Request(parent=digest, transformations=transformations, architecture=child, seed=seed)
+        Request(parent=family.digest, transformations=transformations, architecture=child, seed=seed)
         for seed in range(compare.seeds)
     ]
     print(f"{start} -> {child}, {compare.seeds} seeds, {compare.epochs} epochs")

@@ -2,16 +2,17 @@
 
 import hashlib
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 
 from eas_tf.architecture import Architecture
 from eas_tf.data import ImageData
+from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.surgery import initialise, load_network, lower, save_network
-from eas_tf.training.recipe import Recipe
+from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 
 
@@ -43,22 +44,37 @@ def train_start(
     return trainer.train(graph, recipe, seed=int(training.generate_state(1)[0] >> 1), on_epoch=on_epoch)
 
 
-def cached_start(
-    trainer: Trainer, data: ImageData, architecture: Architecture, recipe: Recipe, *, seed: int, cache: Path
-) -> tuple[Path, str]:
-    """`train_start`, once: the `.keras` file, kept under the digest of all that it depends on, and its graph's digest.
+def start_family(
+    trainer: Trainer,
+    data: ImageData,
+    architecture: Architecture,
+    recipe: Recipe,
+    *,
+    epochs: int,
+    seed: int,
+    cache: Path,
+) -> Family:
+    """The children of a start network, which is trained once: its file is named by the digest of all it depends on.
 
     Args:
         trainer: Trains on `data`.
         data: The data set.
         architecture: The start network's.
-        recipe: How it is trained.
+        recipe: The children's; the start network's differs in epochs and initial rate only.
+        epochs: Passes over the training images for the start network.
         seed: Decides its weights and the order of the images.
         cache: The folder in which networks are kept. It is made if it is not there.
     """
-    key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(recipe), seed])
+    of_start = replace(recipe, epochs=epochs, learning_rate=RATE_FROM_SCRATCH)
+    key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(of_start), seed])
     path = cache / f"start-{hashlib.sha256(key.encode()).hexdigest()}.keras"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        save_network(train_start(trainer, data, architecture, recipe, seed=seed).graph, path)
-    return path, load_network(path).digest
+        save_network(train_start(trainer, data, architecture, of_start, seed=seed).graph, path)
+    return Family(
+        parent=path,
+        digest=load_network(path).digest,
+        architecture=architecture,
+        data=data.fingerprint,
+        recipe=recipe,
+    )

@@ -12,13 +12,14 @@ import psutil
 
 from eas_tf.agents import make_agent
 from eas_tf.data import ImageData
-from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.engine import Engine, make_engine
 from eas_tf.evaluation.start import train_start
 from eas_tf.search.driver import BATCH_OF_NETWORKS
 from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.plan import Plan
+from eas_tf.search.sampling import Sampler
 from eas_tf.surgery import save_network
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
@@ -155,22 +156,6 @@ def _whole(plan: Plan, seconds: Sequence[float], epochs: int) -> float:
     # Validation is a third of the arithmetic of training, and the first batch of it was timed.
     validation = max(0, len(plan.images.x_val) - VALIDATION_BATCH) / plan.config.batch / 3
     return one + step * (len(plan.images.x_train) // plan.config.batch * epochs - steps + validation)
-
-
-class Sampler:
-    """Takes requests, and trains nothing."""
-
-    def __init__(self, parent: str, validation_images: int) -> None:
-        self.parent, self.validation_images = parent, validation_images
-        self.requests: list[Request] = []
-
-    def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
-        """No child is better than another."""
-        self.requests += requests
-        yield from (Result(accuracy=0.5, loss=None, seconds=0.0) for _ in requests)
-
-    def close(self) -> None:
-        """Nothing was started."""
 
 
 def _sample(plan: Plan, parent: str) -> tuple[list[Request], float]:

@@ -8,9 +8,14 @@ import pytest
 from gymnasium.utils.env_checker import data_equivalence
 from playing import INFO, OBSERVATION, REWARD, SHORT, TERMINATED, RecordingEvaluator, legal_action, rollout, surrogate
 
+from eas_tf import data
 from eas_tf.architecture import SPACES, PlainCNN, parse_transformation
 from eas_tf.envs import EASEnv
 from eas_tf.errors import EASError, InvalidArchitecture, InvalidConfiguration
+from eas_tf.evaluation.start import train_start
+from eas_tf.surgery import load_network
+from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+from eas_tf.training.trainer import Trainer
 
 TABLE_1 = SPACES["paper"].start
 
@@ -246,6 +251,17 @@ def test_without_a_render_mode_nothing_is_drawn_and_closing_twice_is_fine():
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
+def test_dropout_reaches_the_training(tmp_path):
+    """The start network is the one that is trained with it."""
+    options = {"epochs": 1, "start_epochs": 1, "cache_dir": str(tmp_path / "cache"), "schedule": ["widen"]}
+    rollout(gym.make("EAS-Digits-v0", dropout=0.5, **options), seed=0, actions=0)
+    (kept,) = (tmp_path / "cache").glob("*.keras")
+    digits, recipe = data.load("digits"), Recipe(epochs=1, batch=32, learning_rate=RATE_FROM_SCRATCH, dropout=0.5)
+    start = SPACES["digits"].start_network((8, 8, 1), 10)
+    expected = train_start(Trainer(digits), digits, start, recipe, seed=0)
+    assert load_network(kept).digest == expected.graph.digest
+
+
 def test_children_are_trained_and_the_start_network_is_trained_once(tmp_path):
     """Two environments over one cache; the second finds the start network and repeats the first to the bit."""
     results, written = [], []

@@ -15,9 +15,10 @@ from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import ChildTrainer
 from eas_tf.evaluation.engine import InlineEngine
 from eas_tf.evaluation.fit import check_fits
-from eas_tf.evaluation.start import cached_start
+from eas_tf.evaluation.start import start_family, train_start
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.surgery import load_network, save_network
+from eas_tf.training.recipe import RATE_FROM_SCRATCH
 from eas_tf.training.trainer import Trainer
 
 WIDER, DEEPER = Net2Wider(0, 8), Net2Deeper(1, 1, 3)
@@ -216,14 +217,20 @@ def test_a_parent_that_has_changed_is_refused(family, trainer, tmp_path):
 
 def test_the_start_network_is_trained_once_and_kept_by_content(trainer, tmp_path):
     cache = tmp_path / "networks"
-    first = cached_start(trainer, DIGITS, ARCHITECTURE, RECIPE, seed=0, cache=cache)
+    first = start_family(trainer, DIGITS, ARCHITECTURE, RECIPE, epochs=2, seed=0, cache=cache)
     (kept,) = cache.iterdir()
     written = kept.stat().st_mtime_ns
-    assert first == cached_start(trainer, DIGITS, ARCHITECTURE, RECIPE, seed=0, cache=cache)
-    assert first == (kept, load_network(kept).digest)
+    assert first == start_family(trainer, DIGITS, ARCHITECTURE, RECIPE, epochs=2, seed=0, cache=cache)
+    assert (first.parent, first.digest) == (kept, load_network(kept).digest)
+    recipe = replace(RECIPE, epochs=2, learning_rate=RATE_FROM_SCRATCH)
+    assert first.digest == train_start(trainer, DIGITS, ARCHITECTURE, recipe, seed=0).graph.digest
     assert kept.stat().st_mtime_ns == written
-    cached_start(trainer, DIGITS, ARCHITECTURE, RECIPE, seed=1, cache=cache)
-    assert len(list(cache.iterdir())) == 2
+    others = [{"seed": 1}, {"epochs": 1}, {"recipe": replace(RECIPE, dropout=0.5)}]
+    for number, changed in enumerate(others):
+        start_family(
+            trainer, DIGITS, ARCHITECTURE, **{"recipe": RECIPE, "epochs": 2, "seed": 0, "cache": cache, **changed}
+        )
+        assert len(list(cache.iterdir())) == 2 + number
 
 
 @pytest.mark.parametrize(("string", "shape"), [("C(4,3,1), SM(10)", (8, 8, 3)), ("C(4,3,1), SM(9)", (8, 8, 1))])

@@ -165,6 +165,22 @@ print(repr(float(hits.mean())))
     }
 
 
+@pytest.mark.parametrize(("of_search", "option", "expected"), [(0.25, None, 0.25), (0.25, 0.0, 0.0), (None, 0.5, 0.5)])
+def test_dropout_is_the_search_s_unless_it_is_told(tmp_path, of_search, option, expected):
+    """Runs of the version before have none in their configuration."""
+    (tmp_path / "run").mkdir()
+    told = CONFIG if of_search is None else CONFIG | {"dropout": of_search}
+    record(tmp_path / "run", DIGITS, told, [row(0, ARCHITECTURE, kind="start", batch=0, parent=None)])
+    assert plan_of(tmp_path / "run", dropout=option).recipe.dropout == expected
+
+
+def test_dropout_is_what_the_network_is_trained_with(run):
+    _, folder = train(run, epochs=1, dropout=0.5)
+    start = load_network(run / "weights" / "1.keras")
+    expected = Trainer(DIGITS).train(start, replace(RECIPE, dropout=0.5), seed=TRAINING_SEED)
+    assert weights_of(folder) == expected.graph.digest
+
+
 def test_all_data_is_all_training_images_in_their_order(run):
     with np.load(FILE) as digits:
         x, y = digits["x_train"], digits["y_train"].astype(np.int32)
