@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from eas_tf.architecture import AnySpace, Architecture
+from eas_tf.data import CropAndFlip, check_crop_and_flip
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
@@ -33,6 +34,8 @@ class EvaluatorConfig(EngineConfig):
     """The same for the start network, which is trained once."""
     batch: int = 64
     """Images in one training step (paper: 64)."""
+    crop_and_flip: CropAndFlip = "auto"
+    """"on" to crop and flip training images at random, "off" not to, "auto" for CIFAR-10 and CIFAR-100 only."""
     dropout: float = 0.0
     """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
     and for DenseNets without augmentation); 0 for none."""
@@ -58,6 +61,7 @@ class EvaluatorConfig(EngineConfig):
         for name in ("epochs", "start_epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        check_crop_and_flip(self.crop_and_flip)
         if not 0 <= self.dropout < 1:
             raise InvalidConfiguration(f"dropout must be a share from 0 to below 1. Received: {self.dropout}")
         if self.start_seed < 0:
@@ -84,7 +88,7 @@ class EvaluatorConfig(EngineConfig):
         from eas_tf.training.strategy import make_strategy
         from eas_tf.training.trainer import Trainer
 
-        images = data.load(self.dataset, data_dir=self.data_dir)
+        images = data.load(self.dataset, data_dir=self.data_dir, crop_and_flip=self.crop_and_flip)
         check_fits(start, images)
         recipe = Recipe(epochs=self.epochs, batch=self.batch, crop_and_flip=images.crop_and_flip, dropout=self.dropout)
         trainer = Trainer(images, make_strategy(self.strategy))

@@ -4,7 +4,9 @@ Importing this loads neither TensorFlow nor tensorflow-datasets; `load` does, fo
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -12,13 +14,16 @@ from eas_tf.data import synthetic
 from eas_tf.data.images import ImageData
 from eas_tf.data.npz import load_npz
 from eas_tf.data.tfds_sets import SETS, load_tfds
-from eas_tf.errors import InvalidData
+from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.text import has_control_characters, printable
 
-__all__ = ["NAMES", "ImageData", "load"]
+__all__ = ["NAMES", "CropAndFlip", "ImageData", "check_crop_and_flip", "load"]
 
 #: Every name that `load` knows.
 NAMES = ("digits", "synthetic", *SETS)
+
+#: Whether training images are cropped and flipped at random: "auto" as the field does with the set.
+CropAndFlip: TypeAlias = Literal["auto", "on", "off"]
 
 
 def load(
@@ -27,6 +32,7 @@ def load(
     validation_seed: int = 0,
     data_dir: str | None = None,
     download: bool = False,
+    crop_and_flip: CropAndFlip = "auto",
 ) -> ImageData:
     """Load a data set by name, or a user's own from an `.npz` file.
 
@@ -36,11 +42,30 @@ def load(
         data_dir: The folder of tensorflow-datasets, for the sets that come through it; by default `$TFDS_DATA_DIR` or
             `~/tensorflow_datasets`.
         download: Whether such a set may be fetched from the network if it is not there.
+        crop_and_flip: Whether to train on it with random crops and flips: "auto" for CIFAR-10 and CIFAR-100 only.
 
     Raises:
         InvalidData: If the name is unknown, the set is not there, or it cannot be trained on, in one printable line.
-        InvalidConfiguration: If the seed is negative.
+        InvalidConfiguration: If the seed is negative, or `crop_and_flip` is none of the three.
     """
+    check_crop_and_flip(crop_and_flip)
+    images = _load(name_or_path, validation_seed=validation_seed, data_dir=data_dir, download=download)
+    return images if crop_and_flip == "auto" else replace(images, crop_and_flip=crop_and_flip == "on")
+
+
+def check_crop_and_flip(value: object) -> None:
+    """Refuse what is no `CropAndFlip`.
+
+    Raises:
+        InvalidConfiguration: Naming the three.
+    """
+    if value not in get_args(CropAndFlip):
+        raise InvalidConfiguration(f"crop_and_flip is {', '.join(get_args(CropAndFlip))}. Received: {value!r}")
+
+
+def _load(
+    name_or_path: str | os.PathLike[str], *, validation_seed: int, data_dir: str | None, download: bool
+) -> ImageData:
     name = os.fspath(name_or_path)
     if name.lower().endswith(".npz"):
         return load_npz(_path(name), validation_seed=validation_seed)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eas_tf.architecture import space_named
+from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.price import Price
@@ -60,6 +61,9 @@ class SearchConfig(EngineConfig):
     """The same for the start network. By default 12 for the digits (in densenet-digits 4), 20 for all else."""
     batch: int | None = None
     """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64)."""
+    crop_and_flip: CropAndFlip = "auto"
+    """Pad training images by 4 pixels, crop and flip them at random: auto for CIFAR-10 and CIFAR-100 only (paper: on is
+    C10+, off is C10)."""
     dropout: float = 0.0
     """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
     and for DenseNets without augmentation); 0 for none."""

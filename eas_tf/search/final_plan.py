@@ -13,7 +13,7 @@ import tyro
 
 from eas_tf import data
 from eas_tf.architecture import Architecture, parse_architecture
-from eas_tf.data import ImageData
+from eas_tf.data import CropAndFlip, ImageData
 from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.search.paths import checked_path
@@ -47,6 +47,9 @@ class FinalConfig:
     """Hide a square of so many pixels' side of each image (DeVries & Taylor 2017: 16 for CIFAR-10); 0 for none."""
     label_smoothing: float = 0.0
     """Share of each label that is spread evenly over all classes, such as 0.1; 0 for none."""
+    crop_and_flip: CropAndFlip | None = None
+    """Pad training images by 4 pixels, crop and flip them at random; auto for CIFAR-10 and CIFAR-100 only. By default
+    what the search had."""
     dropout: float | None = None
     """Share of the values behind each convolution but the first that is set to zero in training; 0 for none. By default
     what the search had."""
@@ -112,11 +115,12 @@ class FinalPlan:
             told = json.loads(run.config)
             dataset, data_dir = config.dataset or told["dataset"], config.data_dir or told["data_dir"]
             batch, symmetry_breaking = told["batch"], told["symmetry_breaking"]
-            # Runs of the version before have none in their configuration.
+            # Runs of the version before have neither in their configuration.
             dropout = told.get("dropout", 0.0) if config.dropout is None else config.dropout
+            crop_and_flip = config.crop_and_flip or told.get("crop_and_flip", "auto")
         except (ValueError, TypeError, KeyError) as error:
             raise InvalidConfiguration(f"{config.run} was written by another version of eas_tf: {error!r}") from error
-        images = data.load(dataset, data_dir=data_dir)
+        images = data.load(dataset, data_dir=data_dir, crop_and_flip=crop_and_flip)
         if images.fingerprint != run.fingerprint:
             raise InvalidConfiguration(
                 f"{dataset} does not hold the images of the search: name them with --dataset or --data-dir. Expected "

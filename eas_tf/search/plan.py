@@ -46,7 +46,9 @@ class Plan:
         if not resolved.resume:
             check_free(resolved.output)
         space = space_named(resolved.space, config.max_params)
-        images = data.load(config.dataset, data_dir=config.data_dir, download=config.download)
+        images = data.load(
+            config.dataset, data_dir=config.data_dir, download=config.download, crop_and_flip=config.crop_and_flip
+        )
         if config.start is None:
             start = space.start_network(images.input_shape, images.classes)
         else:

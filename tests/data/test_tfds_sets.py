@@ -11,7 +11,7 @@ import pytest
 
 from eas_tf.data import load
 from eas_tf.data.tfds_sets import SETS
-from eas_tf.errors import InvalidData
+from eas_tf.errors import InvalidConfiguration, InvalidData
 
 # tensorflow-datasets and TensorFlow warn about themselves.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -43,6 +43,21 @@ def test_mocked_sets_pass_through_loader_and_split(tfds, name, shape, classes, c
     assert data.y_train.max() < classes
     assert data.crop_and_flip == crop_and_flip
     assert data.x_train.std() > 50
+
+
+@pytest.mark.parametrize(("option", "expected"), [("auto", True), ("on", True), ("off", False)])
+def test_crops_and_flips_are_an_option(tfds, option, expected):
+    with tfds.testing.mock_data(num_examples=50):
+        data = load("cifar10", crop_and_flip=option)
+        assert data.crop_and_flip == expected
+        assert data.fingerprint == load("cifar10").fingerprint, "the images are the same"
+    assert load("digits", crop_and_flip=option).crop_and_flip == (option == "on")
+
+
+@pytest.mark.parametrize("wrong", ["yes", True, None, ["on"]])
+def test_another_word_for_crops_and_flips_is_refused(wrong):
+    with pytest.raises(InvalidConfiguration, match="crop_and_flip is auto, on, off"):
+        load("digits", crop_and_flip=wrong)
 
 
 def test_svhn_is_divided_by_255_and_the_others_standardised(tfds):

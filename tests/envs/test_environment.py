@@ -188,6 +188,8 @@ def test_any_schedule_is_followed(schedule):
         ({"evaluator": "guess"}, InvalidConfiguration, r"The evaluators are train, surrogate. Received: 'guess'"),
         ({"evaluator": None}, InvalidConfiguration, r"Received: None"),
         ({"strategy": "many"}, InvalidConfiguration, r"single, mirrored.*Received: 'many'"),
+        ({"crop_and_flip": "yes"}, InvalidConfiguration, r"crop_and_flip is auto, on, off. Received: 'yes'"),
+        ({"dropout": 1.0}, InvalidConfiguration, r"dropout must be a share from 0 to below 1. Received: 1.0"),
         ({"epochs": 0}, InvalidConfiguration, r"epochs must be at least 1. Received: 0"),
         ({"start_seed": -1}, InvalidConfiguration, r"start_seed must not be negative. Received: -1"),
         ({"classes": 100, "start": TABLE_1}, InvalidConfiguration, r"ends in 10 classes. Expected: SM\(100\)"),
@@ -251,12 +253,13 @@ def test_without_a_render_mode_nothing_is_drawn_and_closing_twice_is_fine():
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # Keras, when it saves
-def test_dropout_reaches_the_training(tmp_path):
-    """The start network is the one that is trained with it."""
+def test_dropout_and_crops_reach_the_training(tmp_path):
+    """The start network is the one that is trained with them."""
     options = {"epochs": 1, "start_epochs": 1, "cache_dir": str(tmp_path / "cache"), "schedule": ["widen"]}
-    rollout(gym.make("EAS-Digits-v0", dropout=0.5, **options), seed=0, actions=0)
+    rollout(gym.make("EAS-Digits-v0", dropout=0.5, crop_and_flip="on", **options), seed=0, actions=0)
     (kept,) = (tmp_path / "cache").glob("*.keras")
-    digits, recipe = data.load("digits"), Recipe(epochs=1, batch=32, learning_rate=RATE_FROM_SCRATCH, dropout=0.5)
+    digits = data.load("digits")
+    recipe = Recipe(epochs=1, batch=32, learning_rate=RATE_FROM_SCRATCH, crop_and_flip=True, dropout=0.5)
     start = SPACES["digits"].start_network((8, 8, 1), 10)
     expected = train_start(Trainer(digits), digits, start, recipe, seed=0)
     assert load_network(kept).digest == expected.graph.digest

@@ -165,13 +165,21 @@ print(repr(float(hits.mean())))
     }
 
 
-@pytest.mark.parametrize(("of_search", "option", "expected"), [(0.25, None, 0.25), (0.25, 0.0, 0.0), (None, 0.5, 0.5)])
-def test_dropout_is_the_search_s_unless_it_is_told(tmp_path, of_search, option, expected):
-    """Runs of the version before have none in their configuration."""
+@pytest.mark.parametrize(
+    ("of_search", "options", "dropout", "crops"),
+    [
+        ({"dropout": 0.25, "crop_and_flip": "on"}, {}, 0.25, True),
+        ({"dropout": 0.25, "crop_and_flip": "on"}, {"dropout": 0.0, "crop_and_flip": "off"}, 0.0, False),
+        ({}, {"dropout": 0.5, "crop_and_flip": "on"}, 0.5, True),
+        ({}, {}, 0.0, False),
+    ],
+)
+def test_dropout_and_crops_are_the_search_s_unless_told(tmp_path, of_search, options, dropout, crops):
+    """Runs of the version before have neither in their configuration."""
     (tmp_path / "run").mkdir()
-    told = CONFIG if of_search is None else CONFIG | {"dropout": of_search}
-    record(tmp_path / "run", DIGITS, told, [row(0, ARCHITECTURE, kind="start", batch=0, parent=None)])
-    assert plan_of(tmp_path / "run", dropout=option).recipe.dropout == expected
+    record(tmp_path / "run", DIGITS, CONFIG | of_search, [row(0, ARCHITECTURE, kind="start", batch=0, parent=None)])
+    recipe = plan_of(tmp_path / "run", **options).recipe
+    assert (recipe.dropout, recipe.crop_and_flip) == (dropout, crops)
 
 
 def test_dropout_is_what_the_network_is_trained_with(run):

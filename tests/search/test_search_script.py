@@ -305,8 +305,10 @@ def test_defaults_follow_the_data_set():
     assert SearchConfig(deepen_steps=1, widen_steps=2).resolved().schedule == ("deepen", "widen", "widen")
 
 
-def test_dropout_reaches_the_trainings_of_the_start_and_of_the_children(tmp_path):
-    plan = Plan.of(SearchConfig(dropout=0.2, output=tmp_path / "run"))
-    assert (plan.recipe.dropout, plan.start_recipe.dropout) == (0.2, 0.2)
+def test_dropout_and_crops_reach_the_trainings_of_the_start_and_of_the_children(tmp_path):
+    plan = Plan.of(SearchConfig(dropout=0.2, crop_and_flip="on", output=tmp_path / "run"))
+    for recipe in (plan.recipe, plan.start_recipe):
+        assert (recipe.dropout, recipe.crop_and_flip) == (0.2, True)
+    assert not Plan.of(SearchConfig(output=tmp_path / "run")).recipe.crop_and_flip
     with pytest.raises(InvalidConfiguration, match="--dropout is a share"):
         SearchConfig(dropout=1.0)
