@@ -11,6 +11,7 @@ from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
+from eas_tf.training.recipe import check_dropout
 
 Kind = Literal["train", "surrogate"]
 StrategyName = Literal["auto", "single", "mirrored"]
@@ -62,8 +63,7 @@ class EvaluatorConfig(EngineConfig):
             if getattr(self, name) < 1:
                 raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
         check_crop_and_flip(self.crop_and_flip)
-        if not 0 <= self.dropout < 1:
-            raise InvalidConfiguration(f"dropout must be a share from 0 to below 1. Received: {self.dropout}")
+        check_dropout(self.dropout)
         if self.start_seed < 0:
             raise InvalidConfiguration(f"start_seed must not be negative. Received: {self.start_seed}")
 

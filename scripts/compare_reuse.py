@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from eas_tf.errors import exit_code
+from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.search.config import SearchConfig
 from eas_tf.training.silence import silent_import
 
@@ -42,6 +42,10 @@ class Compare:
     """Widening steps that make a child, after the insertions."""
     seed: int = 0
     """Decides the children and all training."""
+
+    def __post_init__(self) -> None:
+        if self.children < 1:
+            raise InvalidConfiguration(f"--children must be at least 1. Received: {self.children}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -115,8 +119,11 @@ def run(config: SearchConfig, folder: Path) -> None:
         cells = " | ".join(f"{100 * accuracy:.2f} %" for accuracy in accuracies[-1])
         print(f"| {request.architecture.parameter_count:,} | {cells} | `{request.architecture}` |", flush=True)
     found = 100 * np.array(accuracies)
-    spread = found.std(0, ddof=1) if len(found) > 1 else np.full(3, np.nan)
-    cells = " | ".join(f"{mean:.2f} % ({each:.2f})" for mean, each in zip(found.mean(0), spread, strict=True))
+    if len(found) == 1:
+        return
+    cells = " | ".join(
+        f"{mean:.2f} % ({each:.2f})" for mean, each in zip(found.mean(0), found.std(0, ddof=1), strict=True)
+    )
     print(f"| mean (standard deviation) | {cells} | {' / '.join(f'{each:.0f} s' for each in np.mean(seconds, 0))} |")
 
 

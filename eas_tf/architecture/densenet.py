@@ -15,7 +15,7 @@ from typing import Literal, Self, TypeAlias, get_args
 
 from eas_tf.architecture.densenet_layers import DenseLayer, Transition
 from eas_tf.architecture.layers import MAX_WIDTH, Conv, Shape, Softmax, with_wider_layer
-from eas_tf.architecture.notation import BLANKS, NUMBER, Notation, syntax_error
+from eas_tf.architecture.notation import BLANKS, MAX_LAYERS, NUMBER, Notation, syntax_error
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
 #: DenseNet and DenseNet-BC: batch norm and ReLU before each convolution. DenseNet-post: behind it.
@@ -79,8 +79,7 @@ class DenseNet:
     parameter_count: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InvalidArchitecture(f"The kinds of DenseNet are {', '.join(KINDS)}. Received: {self.kind!r}")
+        _check_kind(self.kind)
         _check_order(self.layers)
         shapes = _checked_shapes(self.layers, self.input_shape)
         before = (self.input_shape, *shapes[:-1])
@@ -135,15 +134,19 @@ class DenseNet:
         Raises:
             InvalidArchitecture: If the depth does not divide, or the compression leaves no channels.
         """
+        DenseLayer(growth)
+        _check_kind(kind)
+        if blocks < 1:
+            raise InvalidArchitecture(f"A DenseNet has at least one block. Received: {blocks}")
         bottleneck = kind == "DenseNet-BC"
-        length, rest = divmod(depth - blocks - 1, max(1, blocks) * (2 if bottleneck else 1))
-        if rest or length < 1 or blocks < 1:
+        length, rest = divmod(depth - blocks - 1, blocks * (2 if bottleneck else 1))
+        if rest or length < 1:
             raise InvalidArchitecture(
                 f"The depth of a {kind} with {blocks} blocks is {blocks + 1} more than a positive multiple of "
                 f"{blocks * (2 if bottleneck else 1)}. Received: {depth}"
             )
-        if length * blocks > MAX_WIDTH:  # before so many layers are made
-            raise InvalidArchitecture(f"A depth is at most {MAX_WIDTH:,}. Received: {depth}")
+        if (length + 1) * blocks + 1 > MAX_LAYERS:
+            raise InvalidArchitecture(f"A DenseNet may have at most {MAX_LAYERS} layers. Received: depth {depth}")
         if compression is None:
             compression = 0.5 if bottleneck else 1.0
         channels = 2 * growth if bottleneck else 16
@@ -264,6 +267,11 @@ def compressed(channels: int, compression: float) -> int:
             f"A compression must leave at least one of a transition's {channels} channels. Received: {compression}"
         )
     return filters
+
+
+def _check_kind(kind: object) -> None:
+    if kind not in KINDS:
+        raise InvalidArchitecture(f"The kinds of DenseNet are {', '.join(KINDS)}. Received: {kind!r}")
 
 
 def _check_order(layers: Sequence[DenseNetLayer]) -> None:

@@ -92,7 +92,7 @@ class DenseNetSpace:
 
     def _outside(self, architecture: Any) -> str | None:
         if not isinstance(architecture, DenseNet):
-            return "it is no DenseNet"
+            return "it is no DenseNet; choose a space of its kind"
         for index, layer in enumerate(architecture.layers):
             if isinstance(layer, DenseLayer) and layer.growth not in self.growth_rates:
                 return f"layer {index}, {layer}, must have a growth rate among {self.growth_rates}"

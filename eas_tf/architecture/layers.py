@@ -6,6 +6,7 @@ changes the shape of what passes through it, and how many weights it trains.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
@@ -88,9 +89,11 @@ class _WithoutWidth:
 
 
 def check_size(layer: AnyLayer, what: str, value: int, limit: int) -> None:
-    """Refuse a size of a layer outside 1 to `limit`."""
-    if not 1 <= value <= limit:
-        raise InvalidArchitecture(f"{what} of {layer} must be from 1 to {limit:,}. Received: {value}")
+    """Refuse a size of a layer that is no whole number from 1 to `limit`."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or not 1 <= value <= limit:
+        number = "" if whole else "a whole number "
+        raise InvalidArchitecture(f"{what} of {layer} must be {number}from 1 to {limit:,}. Received: {value!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class SearchSpace:
 
     def _outside(self, architecture: Any) -> str | None:
         if not isinstance(architecture, PlainCNN):
-            return "it is no plain network"
+            return "it is no plain network; choose a space of its kind"
         for index, layer in enumerate(architecture.layers):
             if isinstance(layer, Conv) and (layer.kernel not in self.kernels or layer.stride != 1):
                 return f"layer {index}, {layer}, must have stride 1 and a kernel among {self.kernels}"

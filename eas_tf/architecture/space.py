@@ -164,8 +164,8 @@ def check_widening(space: AnySpace, architecture: ArchitectureT, layers: Iterabl
         if not (0 <= index < len(mask) and mask[index]):
             allowed = [i for i, legal in enumerate(mask) if legal]
             raise IllegalTransformation(
-                f"Cannot widen layer {index} of {architecture}: it has no width, is on the last rung, or the "
-                f"limit of {space.max_parameters} parameters forbids it. The layers {allowed} may be widened."
+                f"Cannot widen layer {index} of {architecture}: the space {space.name!r} has no next rung for "
+                f"it, or its limit of parameters ({space.max_parameters}) forbids it. Choose among {allowed}."
             )
     return chosen
 

@@ -14,6 +14,7 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.price import Price
 from eas_tf.registration import ENVIRONMENTS
+from eas_tf.training.recipe import check_dropout
 
 #: For data sets without an environment of their own.
 _DEFAULTS = {"space": "paper", "epochs": 20, "start_epochs": 20, "batch": 64}
@@ -132,8 +133,7 @@ class SearchConfig(EngineConfig):
                 raise InvalidConfiguration(
                     f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
                 )
-        if not 0 <= self.dropout < 1:
-            raise InvalidConfiguration(f"--dropout is a share from 0 to below 1. Received: {self.dropout}")
+        check_dropout(self.dropout)
         if not self.deepen_steps + self.widen_steps:
             raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
         if self.max_hours is not None and not 0 < self.max_hours < inf:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from math import prod
 from typing import Any, Protocol
 
@@ -98,9 +99,11 @@ def transform(
 
     Raises:
         IllegalTransformation: If a transformation does not fit the architecture.
-        InvalidConfiguration: If there is no such way of breaking symmetry, or no such kind of architecture.
+        InvalidConfiguration: If there is no such way of breaking symmetry, or no such kind of architecture, or the
+            graph is another network's.
     """
     check_symmetry_breaking(symmetry_breaking)
+    _check_graph(parent, architecture)
     kind, graph = _kind_of(architecture), parent
     for transformation in transformations:
         child = transformation.apply(architecture)
@@ -108,3 +111,13 @@ def transform(
         graph = done(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)  # type: ignore[arg-type]
         architecture = child
     return graph.renamed([node.name for node in lower(architecture).nodes])
+
+
+def _check_graph(graph: LayerGraph, architecture: Architecture) -> None:
+    """Refuse a graph whose layers or shapes are not the architecture's."""
+    expected, received = ([(node.layer, node.shape) for node in each.nodes] for each in (lower(architecture), graph))
+    for place, (wanted, got) in enumerate(zip_longest(expected, received)):
+        if wanted != got:
+            raise InvalidConfiguration(
+                f"The graph is another network than {architecture}. Expected layer {place}: {wanted}. Received: {got}"
+            )

@@ -8,6 +8,9 @@ from eas_tf.errors import InvalidConfiguration
 #: Initial learning rate of a network that is trained from random weights (the paper's final training).
 RATE_FROM_SCRATCH = 0.1
 
+#: Beyond it next to nothing is left of a layer.
+MAX_DROPOUT = 0.95
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -45,10 +48,19 @@ class Recipe:
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"
             )
-        if not 0 <= self.dropout < 1:
-            raise InvalidConfiguration(f"Dropout is a share from 0 to below 1. Received: {self.dropout}")
+        check_dropout(self.dropout)
         if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
             raise InvalidConfiguration(
                 "Cutout is a number of pixels, label smoothing a share from 0 to below 1. "
                 f"Received: cutout {self.cutout}, label smoothing {self.label_smoothing}"
             )
+
+
+def check_dropout(share: float) -> None:
+    """Refuse what is no share, or leaves too little to learn from.
+
+    Raises:
+        InvalidConfiguration: Naming the limits.
+    """
+    if not 0 <= share <= MAX_DROPOUT:
+        raise InvalidConfiguration(f"Dropout is a share from 0 to {MAX_DROPOUT}. Received: {share}")

@@ -189,7 +189,7 @@ def test_any_schedule_is_followed(schedule):
         ({"evaluator": None}, InvalidConfiguration, r"Received: None"),
         ({"strategy": "many"}, InvalidConfiguration, r"single, mirrored.*Received: 'many'"),
         ({"crop_and_flip": "yes"}, InvalidConfiguration, r"crop_and_flip is auto, on, off. Received: 'yes'"),
-        ({"dropout": 1.0}, InvalidConfiguration, r"dropout must be a share from 0 to below 1. Received: 1.0"),
+        ({"dropout": 1.0}, InvalidConfiguration, r"Dropout is a share from 0 to 0.95. Received: 1.0"),
         ({"epochs": 0}, InvalidConfiguration, r"epochs must be at least 1. Received: 0"),
         ({"start_seed": -1}, InvalidConfiguration, r"start_seed must not be negative. Received: -1"),
         ({"classes": 100, "start": TABLE_1}, InvalidConfiguration, r"ends in 10 classes. Expected: SM\(100\)"),

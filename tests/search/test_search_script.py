@@ -310,5 +310,5 @@ def test_dropout_and_crops_reach_the_trainings_of_the_start_and_of_the_children(
     for recipe in (plan.recipe, plan.start_recipe):
         assert (recipe.dropout, recipe.crop_and_flip) == (0.2, True)
     assert not Plan.of(SearchConfig(output=tmp_path / "run")).recipe.crop_and_flip
-    with pytest.raises(InvalidConfiguration, match="--dropout is a share"):
+    with pytest.raises(InvalidConfiguration, match="Dropout is a share"):
         SearchConfig(dropout=1.0)

@@ -12,7 +12,7 @@ from strategies import descendant
 from trained_graphs import difference, frozen, images, logits, randomised, with_any_moments
 
 from eas_tf import data
-from eas_tf.architecture import DenseNet, Net2Deeper, Net2Wider, width_of
+from eas_tf.architecture import DenseNet, Net2Deeper, Net2Wider, parse_architecture, width_of
 from eas_tf.errors import IllegalTransformation, InvalidConfiguration, UnsupportedLayer
 from eas_tf.evaluation.child import grown, measured
 from eas_tf.surgery import (
@@ -406,6 +406,24 @@ def test_illegal_transformations_are_refused(chain, named):
     architecture = DenseNet.parse(PARENTS["DenseNet-BC"], (8, 8, 1))
     with pytest.raises(IllegalTransformation, match=named):
         transform(with_any_moments(lower(architecture)), architecture, chain, rng=np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("graph_of", "architecture", "named"),
+    [
+        ("DenseNet-post: C(8,3,1), 2xD(4), SM(10)", "DenseNet: C(8,3,1), 2xD(4), SM(10)", "layer 6: "),
+        ("DenseNet-BC: C(8,3,1), D(4), D(6), SM(10)", "DenseNet-BC: C(8,3,1), 2xD(5), SM(10)", r"\(8, 8, 20\)"),
+        ("DenseNet-BC: C(8,3,1), 2xD(4), SM(10)", "DenseNet-BC: C(8,3,1), D(4), SM(10)", "Received: "),
+        ("DenseNet-BC: C(8,3,1), D(4), SM(10)", "DenseNet-BC: C(8,3,1), 2xD(4), SM(10)", "Received: "),
+        ("C(8,3,1), SM(10)", "DenseNet-BC: C(8,3,1), D(4), SM(10)", "Received: "),
+        ("C(8,3,1), SM(10)", "C(9,3,1), SM(10)", r"\(8, 8, 9\)\). Received: \('Conv2D', \(8, 8, 8\)\)"),
+    ],
+)
+def test_a_graph_of_another_network_is_refused(graph_of, architecture, named):
+    graph, other = (parse_architecture(text, (8, 8, 1)) for text in (graph_of, architecture))
+    with pytest.raises(InvalidConfiguration, match=rf"another network than .*{named}") as refusal:
+        transform(lower(graph), other, [Net2Wider(0, 16)], rng=np.random.default_rng(0))
+    assert "\n" not in str(refusal.value)
 
 
 def test_other_kinds_of_architecture_are_refused():
