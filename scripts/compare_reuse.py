@@ -28,7 +28,7 @@ class Compare:
     data_dir: str | None = None
     """Where tensorflow-datasets keeps its data."""
     space: str = "densenet-digits"
-    """paper, large, toy, digits, densenet, densenet-rederive, densenet-small or densenet-digits."""
+    """One of those that `scripts/search.py --help` names."""
     children: int = 10
     epochs: int = 2
     """Passes over the training images for each child."""

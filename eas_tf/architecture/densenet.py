@@ -134,7 +134,7 @@ class DenseNet:
         Raises:
             InvalidArchitecture: If the depth does not divide, or the compression leaves no channels.
         """
-        DenseLayer(growth)
+        DenseLayer(growth)  # A wrong growth rate is refused as that, before the stem's filters follow from it.
         _check_kind(kind)
         if blocks < 1:
             raise InvalidArchitecture(f"A DenseNet has at least one block. Received: {blocks}")

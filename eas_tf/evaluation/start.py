@@ -64,6 +64,9 @@ def start_family(
         epochs: Passes over the training images for the start network.
         seed: Decides its weights and the order of the images.
         cache: The folder in which networks are kept. It is made if it is not there.
+
+    Raises:
+        InvalidData: If the architecture is for other images or another number of classes.
     """
     of_start = replace(recipe, epochs=epochs, learning_rate=RATE_FROM_SCRATCH)
     key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(of_start), seed])

@@ -27,7 +27,13 @@ class Sampler:
 
 
 def random_children(plan: Plan, count: int, parent: str) -> list[Request]:
-    """The first children of random search, with the digest of their parent."""
+    """The first children of random search.
+
+    Args:
+        plan: Decides the space, the start network and the seed.
+        count: How many.
+        parent: The digest of the trained start network, which each request names.
+    """
     sampler = Sampler(parent, len(plan.images.x_val))
     envs = make_envs(plan, plan.start, count, sampler)
     rng = np.random.default_rng(plan.config.seed)

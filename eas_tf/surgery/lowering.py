@@ -107,8 +107,10 @@ def transform(
     kind, graph = _kind_of(architecture), parent
     for transformation in transformations:
         child = transformation.apply(architecture)
-        done = kind.widened if isinstance(transformation, Net2Wider) else kind.deepened
-        graph = done(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)  # type: ignore[arg-type]
+        if isinstance(transformation, Net2Wider):
+            graph = kind.widened(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)
+        else:
+            graph = kind.deepened(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)
         architecture = child
     return graph.renamed([node.name for node in lower(architecture).nodes])
 
