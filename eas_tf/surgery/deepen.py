@@ -54,7 +54,7 @@ def deepen_graph(
 def _identity(node: Node, moments: Moments | None, noise: np.random.Generator | None) -> Node:
     match node.layer, moments:
         case ("Conv1D" | "Conv2D" | "Conv3D" | "Dense", _):
-            kernel = _identity_kernel(node.weights[0].shape, noise, causal=node.config.get("padding") == "causal")
+            kernel = _identity_kernel(node.weights[0], noise, causal=node.config.get("padding") == "causal")
             return replace(node, weights=(kernel, *map(np.zeros_like, node.weights[1:])))
         case "BatchNormalization", Moments():
             return identity_norm(node, moments)
@@ -65,18 +65,19 @@ def _identity(node: Node, moments: Moments | None, noise: np.random.Generator | 
 
 def identity_norm(node: Node, moments: Moments) -> Node:
     """A batch norm that undoes itself on values of these moments, in training mode too."""
-    mean, variance = moments.mean.astype(np.float32), moments.variance.astype(np.float32)
-    gamma = np.sqrt(variance + np.float32(node.config["epsilon"]))
+    precision = node.weights[0].dtype
+    mean, variance = moments.mean.astype(precision), moments.variance.astype(precision)
+    gamma = np.sqrt(variance + precision.type(node.config["epsilon"]))
     return replace(node, weights=(gamma, mean, mean, variance))
 
 
-def _identity_kernel(shape: tuple[int, ...], noise: np.random.Generator | None, *, causal: bool) -> np.ndarray:
+def _identity_kernel(like: np.ndarray, noise: np.random.Generator | None, *, causal: bool) -> np.ndarray:
     """A kernel `[..., channels, channels]` whose tap at its own position is the identity, and whose others are zero."""
-    kernel = np.zeros(shape, np.float32)
-    centre = tuple(size - 1 if causal else size // 2 for size in shape[:-2])
-    kernel[centre] = np.eye(shape[-1], dtype=np.float32)
+    kernel = np.zeros_like(like)
+    centre = tuple(size - 1 if causal else size // 2 for size in like.shape[:-2])
+    kernel[centre] = np.eye(like.shape[-1], dtype=like.dtype)
     if noise is not None:
-        kernel += noise.normal(0, NOISE * kernel.std(), shape).astype(np.float32)
+        kernel += noise.normal(0, NOISE * kernel.std(), like.shape).astype(like.dtype)
     return kernel
 
 
@@ -147,7 +148,7 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     node, norm = graph[after], batch_norm_above(graph, after)
     space, channels = node.shape[:-1], channel_count(node)
     above = next((each for each in _above(graph, after) if isinstance(rule_of(each), Maker)), node)
-    dtype = node.config.get("dtype", above.config.get("dtype"))
+    dtype = node.config.get("dtype", above.config.get("dtype", node.dtype))
     options: dict[str, Any] = {"use_bias": norm is None, "dtype": dtype}
     stem = f"{after.rpartition('/')[2]}_deeper"
     if above.layer in ("Dense", "Embedding"):
@@ -160,11 +161,12 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     else:
         main = keras.layers.Dense(channels, name=stem, **options)
     kernel = (*[int(kernel_size)] * len(space), channels, channels)
-    bias = () if norm else (np.zeros(channels, np.float32),)
-    chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(np.float32(0), kernel), *bias))]
+    precision = np.float64 if main.variable_dtype == "float64" else np.float32  # Keras casts to anything smaller.
+    bias = () if norm else (np.zeros(channels, precision),)
+    chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(precision(0), kernel), *bias))]
     if norm:
         config = {"axis": -1, "trainable": True, "center": True, "scale": True}
-        vectors = (np.zeros(channels, np.float32),) * 4
+        vectors = (np.zeros(channels, precision),) * 4
         chain.append(
             norm.changed(name=f"{stem}_bn", config=config, inputs=(), call=None, shape=node.shape, weights=vectors)
         )

@@ -63,6 +63,8 @@ class Node:
     """The tensors that it receives, in order, each by its node's name, followed by `//k` for output k > 0."""
     shape: tuple[int | None, ...]
     """The shape of its output, without the batch axis; channels are last."""
+    dtype: str = "float32"
+    """Of its output."""
     further_shapes: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
     """The shapes of its other outputs that are used, by number, without the batch axis."""
     weights: tuple[np.ndarray, ...] = field(default=(), repr=False)

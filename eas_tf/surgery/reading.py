@@ -50,6 +50,7 @@ def read_model(
             call=_call(entry, edges, received),
             inputs=(outer[entrances.index(entry["name"])],) if entry["name"] in entrances and outer else (*received,),
             shape=shapes[entry["name"], 0],
+            dtype=keras.tree.flatten(operation.output)[0].dtype,
             further_shapes={k: shape for (layer, k), shape in shapes.items() if layer == entry["name"] and k},
         )
         if isinstance(operation, keras.Model):
