@@ -7,7 +7,17 @@ from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.lowering import initialise, lower, transform
 from eas_tf.surgery.moments import deepening_moments, measure_moments
 from eas_tf.surgery.node import Moments, Node
-from eas_tf.surgery.operations import Deepen, Widen, deepen, deepenable, explain, grow, widen, widenable
+from eas_tf.surgery.operations import (
+    Deepen,
+    Widen,
+    deepen,
+    deepenable,
+    deepening_costs,
+    explain,
+    grow,
+    widen,
+    widenable,
+)
 from eas_tf.surgery.rules import PerChannel, Rule, register_rule
 from eas_tf.surgery.storage import load_network, save_network
 from eas_tf.surgery.verify import output_difference
@@ -28,6 +38,7 @@ __all__ = [
     "deepen",
     "deepen_graph",
     "deepenable",
+    "deepening_costs",
     "deepening_moments",
     "explain",
     "grow",

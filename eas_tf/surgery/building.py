@@ -1,17 +1,16 @@
 """From nodes to Keras models."""
 
 import itertools
-import warnings
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 
 from eas_tf.errors import UnsupportedLayer
-from eas_tf.surgery.messages import first_line
+from eas_tf.surgery.compilation import compile_like
+from eas_tf.surgery.messages import keras_reason, one_line
 from eas_tf.surgery.node import Frame, Node, filled, tensor
 
 #: Layers whose initial random weights cost time. Others may use an initialiser for more than their weights.
@@ -36,6 +35,7 @@ def build_model(
     model = builder.model("", outputs, frame)
     if frame:
         builder.freeze(model, frame)
+        builder.compile(model, frame)
     return model
 
 
@@ -73,8 +73,6 @@ class _Builder:
             for key, initializer in self._initializers.pop(node.name, {}).items():
                 setattr(layers[node.name], key, initializer)
         self._built |= layers
-        if frame:
-            _compile(model, frame)
         return model
 
     def freeze(self, model: keras.Model, frame: Frame) -> None:
@@ -88,19 +86,31 @@ class _Builder:
                 node.frame.trainable if node.frame else node.config.get("trainable", True)
             )
 
+    def compile(self, model: keras.Model, frame: Frame) -> None:
+        """Compile the model, and those within it, if the old ones were."""
+        within = [
+            (self._built[node.name], node.frame) for level in self._levels.values() for node in level if node.frame
+        ]
+        for each, its_frame in [*within, (model, frame)]:
+            if its_frame.compiled:
+                compile_like(each, its_frame.compiled, self._built)
+
     def _layer(self, node: Node) -> Any:
         if node.frame:
             return self.model(node.name, node.inner_outputs, node.frame)
-        config = {**deepcopy(dict(node.config)), "name": node.name.rpartition("/")[2]}
+        config = {**filled(dict(node.config), ()), "name": node.name.rpartition("/")[2]}
         if node.layer == "InputLayer":
             config["batch_shape"] = (config["batch_shape"][0], *node.shape)
         try:
             layer = _from_config(self._substitutes.get(node.layer, node.kind), config)
         except (TypeError, ValueError) as error:
             raise UnsupportedLayer(
-                f"Layer {node.name!r}, a {node.layer}, cannot be built again from its get_config(); classes of yours "
-                "that it is made of need keras.saving.register_keras_serializable, and layers of yours an __init__ "
-                f"that takes what get_config gives. Keras says: {first_line(error)}"
+                one_line(
+                    f"Layer {node.name!r}, a {node.layer}, cannot be built again from its get_config()",
+                    keras_reason(error),
+                    "Register classes of yours with keras.saving.register_keras_serializable; an __init__ takes what "
+                    "get_config gives.",
+                )
             ) from error
         initializers = {key: value for key, value in vars(layer).items() if isinstance(value, keras.Initializer)}
         for key, initializer in initializers.items():
@@ -132,8 +142,11 @@ def _call(layer: Any, node: Node, tensors: dict[str, Any]) -> None:
         given = keras.tree.flatten(layer(*filled(arguments, received), **filled(keywords, received)))
     except (TypeError, ValueError, AttributeError) as error:
         raise UnsupportedLayer(
-            f"Layer {node.name!r}, a {node.layer}, does not take what it received before or its rule is wrong. Keras "
-            f"says: {first_line(error)}"
+            one_line(
+                f"Layer {node.name!r}, a {node.layer}, does not take what it received before",
+                keras_reason(error),
+                "Its rule may be wrong, or its get_config() incomplete.",
+            )
         ) from error
     edges = node.inner_outputs or [tensor(node.name, number) for number in range(len(given))]
     tensors.update(zip(edges, given, strict=True))
@@ -151,21 +164,14 @@ def _restore(layer: Any, node: Node) -> None:
             layer.set_weights(node.weights)
         except ValueError as error:
             raise UnsupportedLayer(
-                f"The rule of {node.name!r}, a {node.layer} layer, gives weights that do not fit: {first_line(error)}"
+                one_line(
+                    f"The rule of {node.name!r}, a {node.layer} layer, gives weights that do not fit",
+                    keras_reason(error),
+                    "Mend the rule, or make the layer's weights follow from its get_config().",
+                )
             ) from error
     if node.layer == "Normalization":
         layer.finalize_state()  # what it adapted to takes effect only then
-
-
-def _compile(model: keras.Model, frame: Frame) -> None:
-    if frame.compiled:
-        try:
-            with keras.saving.custom_object_scope(dict(frame.objects)):
-                model.compile_from_config(deepcopy(dict(frame.compiled)))
-        except (TypeError, ValueError) as error:
-            warnings.warn(
-                f"The new model is not compiled, compile it yourself: {first_line(error)}", UserWarning, stacklevel=2
-            )
 
 
 def _one_or_all(values: Sequence[Any]) -> Any:

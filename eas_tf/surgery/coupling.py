@@ -23,10 +23,12 @@ class Channels:
     Attributes:
         strands: The strand of each channel, or of each run of channels that are replicated as one, int `[runs]`.
         run: How many channels a run has.
+        shape: That of the tensor, without its batch axis. Surgery fills it in.
     """
 
     strands: np.ndarray
     run: int = 1
+    shape: tuple[int | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.strands) * self.run
@@ -159,12 +161,20 @@ class Coupling:
         return int(times.max()) * channels.run * (int(self._strata(roots).max()) + 1)
 
     def _strata(self, roots: np.ndarray) -> np.ndarray:
-        """The group of each strand, by the finest grouping that it has a part in; 0 for all without one."""
+        """The group of each strand, by the finest grouping that it has a part in; 0 for all without one.
+
+        If the groups of another grouping are not made of whole ones, each strand is a group of its own.
+        """
         touching = [groups for _, groups in self._groups if np.isin(self._roots[groups], roots).any()]
         if not touching:
             return np.zeros(len(roots), int)
-        finest = self._roots[max(touching, key=len)]
-        return np.array([np.argmax((finest == root).any(1)) for root in roots], int)
+        finest, *others = (
+            [np.argmax((self._roots[groups] == root).any(1)) for root in roots]
+            for groups in sorted(touching, key=len, reverse=True)
+        )
+        if any(len(set(zip(finest, other, strict=True))) > len(set(finest)) for other in others):
+            return np.arange(len(roots))
+        return np.array(finest, int)
 
 
 @dataclass(frozen=True, eq=False)

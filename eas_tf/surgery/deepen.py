@@ -85,7 +85,7 @@ def deepenable_graph(graph: LayerGraph) -> list[str]:
     """The nodes after which a layer with a ReLU can be the identity: their values are never negative."""
     signs: dict[str, bool] = {}
     for node in graph.nodes:
-        incoming = [signs.get(edge, False) for edge in node.data]
+        incoming = [signs.get(edge, False) for edge in graph.data(node)]
         signs[node.name] = node.frame is None and rule_of(node).non_negative(node, incoming)
     return [node.name for node in graph.nodes if signs[node.name] and why_no_room(graph, node) is None]
 
@@ -98,11 +98,29 @@ def why_no_room(graph: LayerGraph, node: Node) -> str | None:
         return "it has several outputs"
     if node.name in graph.outputs and graph.frame and graph.frame.compiled:
         return "it is an output of a compiled model, which knows it by its name; compile the model afterwards"
+    if "float" not in node.dtype:
+        return f"its values are of type {node.dtype}, no floating-point numbers"
+    if norm_rounds_mask(graph, node):
+        return "a mask tells its zeros from other values, and the batch norm of a new layer would round them"
     if not 1 <= len(node.shape) <= 4 or node.shape[-1] is None:
         return f"an output of shape {node.shape} has no rank or number of channels that a layer is for"
     if any(each.config.get("data_format") == "channels_first" for each in graph.nodes):
         return "the model has layers with channels first; surgery needs them last"
     return None
+
+
+def norm_rounds_mask(graph: LayerGraph, node: Node) -> bool:
+    """Whether a new layer would have batch norm, and values behind it are compared with a number to make a mask."""
+    if batch_norm_above(graph, node.name) is None:
+        return False
+    reached = {node.name}
+    for each in graph.nodes:
+        if reached.intersection(map(giver, each.inputs)):
+            if each.layer in ("NotEqual", "Masking"):
+                return True
+            if not isinstance(rule_of(each), Maker):
+                reached.add(each.name)
+    return False
 
 
 def batch_norm_above(graph: LayerGraph, name: str) -> Node | None:
@@ -119,14 +137,15 @@ def _above(graph: LayerGraph, name: str) -> list[Node]:
         if node not in found:
             found.append(node)
             if not isinstance(rule_of(node), Maker):
-                pending.extend(node.data)
+                pending.extend(graph.data(node))
     return found
 
 
 def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node]:
     """Layers of the right shapes to go after a node: convolution or dense, batch norm if there is one above, ReLU.
 
-    Dense after vectors and where a dense layer or an embedding made the channels, a causal convolution after one.
+    Dense after vectors, where a dense layer or an embedding made the channels, and where a mask says which positions
+    count, because convolutions know no masks; a causal convolution after one.
 
     Args:
         graph: The network.
@@ -151,8 +170,8 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     dtype = node.config.get("dtype", above.config.get("dtype", node.dtype))
     options: dict[str, Any] = {"use_bias": norm is None, "dtype": dtype}
     stem = f"{after.rpartition('/')[2]}_deeper"
-    if above.layer in ("Dense", "Embedding"):
-        space = ()  # what looks at one position only goes on doing so
+    if above.layer in ("Dense", "Embedding") or node.masked:
+        space = ()  # what looks at one position only goes on doing so; a convolution would drop the mask
     if space:
         convolution = getattr(keras.layers, f"Conv{len(space)}D")
         causal = above.config.get("padding") == "causal"
@@ -166,9 +185,20 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(precision(0), kernel), *bias))]
     if norm:
         config = {"axis": -1, "trainable": True, "center": True, "scale": True}
+        # After a training step constraints would change what has to undo itself.
+        config |= {"gamma_constraint": None, "beta_constraint": None}
         vectors = (np.zeros(channels, precision),) * 4
         chain.append(
-            norm.changed(name=f"{stem}_bn", config=config, inputs=(), call=None, shape=node.shape, weights=vectors)
+            norm.changed(
+                name=f"{stem}_bn",
+                config=config,
+                inputs=(),
+                call=None,
+                shape=node.shape,
+                masked=node.masked,
+                weights=vectors,
+                constraints=(),
+            )
         )
     chain.append(_unlinked(keras.layers.ReLU(name=f"{stem}_relu", dtype=dtype), node))
     return chain
@@ -176,4 +206,4 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
 
 def _unlinked(layer: keras.layers.Layer, before: Node) -> Node:
     """The node of a layer that keeps the shape of what comes before it."""
-    return node_of(layer, (), before.shape)
+    return replace(node_of(layer, (), before.shape), dtype=before.dtype, masked=before.masked)

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,6 +47,21 @@ class LayerGraph:
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
+
+    def shape(self, edge: str) -> tuple[int | None, ...]:
+        """The shape of a tensor, without its batch axis."""
+        node, _, output = edge.partition("//")
+        return self[node].further_shapes[int(output)] if output else self[node].shape
+
+    def data(self, node: Node) -> tuple[str, ...]:
+        """The inputs of a node without masks, which have an entry for each position and no channels."""
+        masks = [number for number in node.given_as_masks if self._is_mask(node, number)]
+        return tuple(edge for number, edge in enumerate(node.inputs) if number not in masks)
+
+    def _is_mask(self, node: Node, number: int) -> bool:
+        masked = next((edge for k, edge in enumerate(node.inputs) if k not in node.given_as_masks), None)
+        mask, shape = self.shape(node.inputs[number]), self.shape(masked) if masked else ()
+        return len(mask) < len(shape) and all(a == b or None in (a, b) for a, b in zip(mask, shape, strict=False))
 
     def replaced(self, nodes: Mapping[str, Node]) -> Self:
         """The graph with other nodes under the same names."""
@@ -95,32 +111,23 @@ class LayerGraph:
     def until(self, *names: str) -> Self:
         """The part of a graph that computes some nodes, whose tensors become the outputs. It has all of its inputs.
 
-        Models within the model are dissolved, with underscores in place of the slash in their layers' names.
+        Models within the model give those of their tensors that are asked for besides their own outputs.
         """
-        inner = {node.name: node.inputs[0] for node in self.nodes if node.layer == "InputLayer" and node.inputs}
-
-        def edge(name: str) -> str:
-            while name in inner:
-                name = inner[name]
-            node, slashes, output = name.partition("//")
-            return node.replace("/", joint) + slashes + output
-
-        joint = "__"
-        while len({node.name.replace("/", joint) for node in self.nodes}) < len(self.nodes):
-            joint += "_"
-        outputs = tuple(map(edge, names))
-        needed = {*map(giver, outputs), *(node.name for node in self.nodes if node.layer == "InputLayer")}
+        asked: dict[str, list[str]] = defaultdict(list)
+        for name in names:
+            for level in itertools.accumulate(giver(name).split("/")[:-1], "{}/{}".format):
+                asked[level].append(name)
+        needed = {*map(_outermost, names), *(node.name for node in self.nodes if node.layer == "InputLayer")}
         nodes: list[Node] = []
         for node in reversed(self.nodes):
-            flat = node.with_edges(edge, node.name.replace("/", joint))
-            if flat.name in needed and node.frame is None and node.name not in inner:
-                needed.update(map(giver, flat.inputs))
-                nodes.append(flat)
-        slots = [Slot(number) for number in range(len(outputs))]
+            if _outermost(node.name) in needed:
+                needed.update(map(_outermost, node.inputs))
+                nodes.append(_giving(node, asked[node.name]))
+        slots = [Slot(number) for number in range(len(names))]
         frame = self.frame and replace(
             self.frame, sequential=False, trainable=True, outputs=slots if slots[1:] else slots[0], compiled=None
         )
-        return replace(self, nodes=tuple(reversed(nodes)), outputs=outputs, frame=frame)
+        return replace(self, nodes=tuple(reversed(nodes)), outputs=names, frame=frame)
 
     def structure(self) -> str:
         """All but names and values: classes, configurations, connections, shapes of outputs and weights, as JSON.
@@ -186,6 +193,21 @@ class LayerGraph:
             substitutes: Other classes for some layers, by class name, that take the same configuration and weights.
         """
         return build_model(self.nodes, self.outputs, self.frame, substitutes or {})
+
+
+def _outermost(edge: str) -> str:
+    """The name of the node of the whole model within which a tensor is given."""
+    return giver(edge).partition("/")[0]
+
+
+def _giving(node: Node, more: Sequence[str]) -> Node:
+    """The node of a model within a model that gives further tensors of its layers."""
+    if node.frame is None:
+        return node
+    outputs = tuple(dict.fromkeys([*node.inner_outputs, *more]))
+    slots = [Slot(number) for number in range(len(outputs))]
+    frame = replace(node.frame, sequential=False, outputs=slots, compiled=None)
+    return replace(node, frame=frame, inner_outputs=outputs)
 
 
 def _json(value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from eas_tf.surgery.batch import Batch
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Moments
 from eas_tf.surgery.rules import Maker, rule_of
@@ -21,10 +22,12 @@ def measure_moments(
 
     Args:
         graph: A trained network.
-        data: Training inputs, an array `[n, ...]` or the structure of arrays that the model takes; never validation
-            images.
+        data: Training inputs in any form that `fit` takes them in, see `Batch`; never validation images.
         names: Nodes of which to measure; all by default.
         batch: Inputs in one call.
+
+    Raises:
+        InvalidData: If the data are no inputs of the network.
     """
     if names is None:
         names = [node.name for node in graph.nodes if node.layer != "InputLayer" and node.frame is None]
@@ -32,9 +35,10 @@ def measure_moments(
     sums: list[Any] = [0.0] * len(names)
     squares: list[Any] = [0.0] * len(names)
     counts = [0] * len(names)
-    for start in range(0, len(keras.tree.flatten(data)[0]), batch):
-        part = keras.tree.map_structure(lambda array: np.asarray(array)[start : start + batch], data)  # noqa: B023 - called at once
-        for i, output in enumerate(keras.tree.flatten(model(part, training=False))):
+    inputs = Batch(graph, data)
+    for start in range(0, len(inputs), batch):
+        given = model(inputs.part(start, start + batch), training=False)
+        for i, output in enumerate(keras.tree.flatten(given)):
             values = keras.ops.convert_to_numpy(output).astype(np.float64)
             values = values.reshape(-1, values.shape[-1])
             sums[i] += values.sum(0)
@@ -52,7 +56,7 @@ def moments_of(graph: LayerGraph, name: str) -> Moments | None:
     node = graph[name]
     if node.moments or node.layer != "Concatenate":
         return node.moments
-    parts = [moments_of(graph, edge) for edge in node.data]
+    parts = [moments_of(graph, edge) for edge in graph.data(node)]
     known = [part for part in parts if part]
     if len(known) < len(parts) or node.config["axis"] not in (-1, len(node.shape)):
         return None
@@ -67,7 +71,7 @@ def deepening_moments(graph: LayerGraph) -> list[str]:
     concatenated: set[str] = set()
     for node in graph.nodes:
         passes_on = not isinstance(rule_of(node), Maker)
-        if node.layer == "Concatenate" or (passes_on and concatenated.intersection(node.data)):
+        if node.layer == "Concatenate" or (passes_on and concatenated.intersection(graph.data(node))):
             concatenated.add(node.name)
     return [
         node.name

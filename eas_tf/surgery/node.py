@@ -7,6 +7,8 @@ from typing import Any, Self
 import keras
 import numpy as np
 
+from eas_tf.surgery.compilation import Compilation
+
 
 @dataclass(frozen=True, eq=False)
 class Moments:
@@ -39,10 +41,8 @@ class Frame:
     """The structure of its inputs (one, a list, a dictionary), with slots for the entrances."""
     outputs: Any
     """The structure of its outputs, with slots for the tensors that it gives."""
-    compiled: Mapping[str, Any] | None = None
-    """What `get_compile_config` returns, if the model is compiled."""
-    objects: Mapping[str, Any] = field(default_factory=dict)
-    """The user's own losses and optimizer class, which the compile configuration only names."""
+    compiled: Compilation | None = None
+    """How the model is compiled, if it is."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,10 +65,14 @@ class Node:
     """The shape of its output, without the batch axis; channels are last."""
     dtype: str = "float32"
     """Of its output."""
+    masked: bool = False
+    """Whether a mask travels with its output, which layers that know none would drop."""
     further_shapes: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
     """The shapes of its other outputs that are used, by number, without the batch axis."""
     weights: tuple[np.ndarray, ...] = field(default=(), repr=False)
     """The layer's `get_weights()`."""
+    constraints: tuple[Any, ...] = ()
+    """What is called on each of the weights after a training step, or None; empty if there is none at all."""
     moments: Moments | None = None
     """Statistics of the output on training images, if they were measured."""
     call: tuple[tuple[Any, ...], Mapping[str, Any]] | None = None
@@ -84,10 +88,9 @@ class Node:
         return self.kind.__name__
 
     @property
-    def data(self) -> tuple[str, ...]:
-        """Its inputs without masks, which say what positions count, and have no channels."""
-        masks = [] if self.call is None else slots(self.call[1].get("mask"))
-        return tuple(edge for number, edge in enumerate(self.inputs) if number not in masks)
+    def given_as_masks(self) -> list[int]:
+        """The numbers of those inputs that the call receives as `mask`."""
+        return [] if self.call is None else slots(self.call[1].get("mask"))
 
     def changed(self, *, config: Mapping[str, Any] | None = None, **changes: Any) -> Self:
         """A copy with other fields; `config` is merged into the old one."""

@@ -16,7 +16,11 @@ from eas_tf.surgery.deepen import batch_norm_above, deepen_graph, deepenable_gra
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.messages import first_line, shown
 from eas_tf.surgery.moments import measure_moments
+from eas_tf.surgery.node import Node
 from eas_tf.surgery.widen import Strands, explain_graph, missing, possible, widen_graph
+
+#: A new layer of more parameters than this, and than this many times the model's, is inserted only when asked for.
+ALWAYS_ALLOWED, TIMES_AS_LARGE = 4_000_000, 10
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ def deepen(
     data: Any = None,
     rng: np.random.Generator | int | None = None,
     symmetry_breaking: SymmetryBreaking = "shares",
+    max_parameters: int | None = None,
 ) -> keras.Model:
     """A new model with the same outputs, in which a new layer comes after one whose values are never negative.
 
@@ -91,10 +96,13 @@ def deepen(
         model: A functional or sequential model. It is not changed.
         after: One of `deepenable(model)`.
         kernel_size: Of the new convolution, odd.
-        data: Training inputs `[n, ...]`, a few dozen will do, on which the moments of the values at `after` are
-            measured; needed where the new layer has batch norm, so that it is nearly the identity in training mode too.
+        data: Training inputs `[n, ...]` as `fit` takes them: an array, a list, or a dictionary by the inputs' names. A
+            few dozen will do. On them the moments of the values at `after` are measured; needed where the new layer has
+            batch norm, so that it is nearly the identity in training mode too.
         rng: Draws the noise, or is the seed of what draws it; needed for "noise" only.
         symmetry_breaking: "shares" inserts the identity; "noise" perturbs its kernel as the paper's code does.
+        max_parameters: The most parameters that the new layer may have. By default ten times as many as the model, and
+            four million in any case: a dense layer behind a large Flatten has far more. `deepening_costs` tells them.
 
     Raises:
         IllegalTransformation: If no layer can be inserted there, or the data are missing.
@@ -110,7 +118,14 @@ def deepen(
         >>> [layer.name for layer in deepen(model, "conv").layers][2:4]
         ['conv_deeper', 'conv_deeper_relu']
     """
-    return grow(model, [Deepen(after, kernel_size)], data=data, rng=rng, symmetry_breaking=symmetry_breaking)
+    return grow(
+        model,
+        [Deepen(after, kernel_size)],
+        data=data,
+        rng=rng,
+        symmetry_breaking=symmetry_breaking,
+        max_parameters=max_parameters,
+    )
 
 
 def grow(
@@ -120,6 +135,7 @@ def grow(
     data: Any = None,
     rng: np.random.Generator | int | None = None,
     symmetry_breaking: SymmetryBreaking = "shares",
+    max_parameters: int | None = None,
 ) -> keras.Model:
     """A new model with the same outputs, after any number of operations, which is built only once.
 
@@ -129,6 +145,7 @@ def grow(
         data: As for `deepen`.
         rng: As for `widen` and `deepen`.
         symmetry_breaking: As for `widen` and `deepen`.
+        max_parameters: As for `deepen`, for each new layer.
 
     Raises:
         IllegalTransformation: As `widen` and `deepen`.
@@ -152,14 +169,28 @@ def grow(
         elif isinstance(step, Deepen):
             if symmetry_breaking == "noise" and rng is None:
                 raise InvalidConfiguration("Noise is drawn at random: give rng, a np.random.Generator or a seed.")
-            graph = _deepened(graph, step, data, generator, symmetry_breaking)
+            graph = _deepened(graph, step, data, generator, symmetry_breaking, _most(max_parameters, graph))
         else:
             raise InvalidConfiguration(f"A step is Widen(layer, units) or Deepen(after). Received: {shown(step)}")
     return graph.to_keras()
 
 
+def _most(max_parameters: int | None, graph: LayerGraph) -> int:
+    """How many parameters a new layer may have."""
+    if max_parameters is None:
+        return max(ALWAYS_ALLOWED, TIMES_AS_LARGE * _size(graph.nodes))
+    if not isinstance(max_parameters, int | np.integer) or isinstance(max_parameters, bool) or max_parameters < 0:
+        raise InvalidConfiguration(f"max_parameters is a whole number from 0. Received: {shown(max_parameters)}")
+    return int(max_parameters)
+
+
 def _deepened(
-    graph: LayerGraph, step: Deepen, data: Any, rng: np.random.Generator, symmetry_breaking: SymmetryBreaking
+    graph: LayerGraph,
+    step: Deepen,
+    data: Any,
+    rng: np.random.Generator,
+    symmetry_breaking: SymmetryBreaking,
+    max_parameters: int,
 ) -> LayerGraph:
     after, places = step.after, deepenable_graph(graph)
     if not isinstance(after, str) or after not in graph or graph[after].frame:
@@ -168,6 +199,11 @@ def _deepened(
         why = why_no_room(graph, graph[after]) or "its values may be negative, and a new layer ends in a ReLU"
         raise IllegalTransformation(f"No layer can be inserted after {after!r}: {why}. {possible('deepened', places)}")
     chain = identity_chain(graph, after, step.kernel_size)
+    if (cost := _size(chain)) > max_parameters:
+        raise IllegalTransformation(
+            f"A new layer after {after!r} would have {cost:,} parameters, and the model has {_size(graph.nodes):,}. If "
+            f"that is what you want, give max_parameters={cost}; a layer behind a pooling has fewer."
+        )
     norm = batch_norm_above(graph, after)
     if norm and data is None:
         raise IllegalTransformation(
@@ -184,9 +220,10 @@ def _measured(graph: LayerGraph, data: Any, places: Sequence[str]) -> LayerGraph
     names = [name for name in deepenable_graph(graph) if name in places and batch_norm_above(graph, name)]
     if not names:
         return graph
-    _check_data(graph, data)
     try:
         measured = measure_moments(graph, data, names=names)
+    except InvalidData:
+        raise
     except Exception as error:  # Backends raise classes of their own.
         raise InvalidData(f"data must be training inputs as the model takes them. {first_line(error)}") from error
     for name in names:
@@ -194,25 +231,6 @@ def _measured(graph: LayerGraph, data: Any, places: Sequence[str]) -> LayerGraph
         if moments is None or not np.isfinite([moments.mean, moments.variance]).all():
             raise InvalidData(f"The data make values at {name!r} that are not finite: give training inputs.")
     return measured
-
-
-def _check_data(graph: LayerGraph, data: Any) -> None:
-    """Refuse what is no batch of the model's inputs."""
-    inputs = [node.shape for node in graph.nodes if node.layer == "InputLayer" and not node.inputs]
-    arrays = keras.tree.flatten(data)
-    shapes = [tuple(getattr(array, "shape", ())) for array in arrays]
-    fitting = len(shapes) == len(inputs) and all(
-        len(shape) == len(expected) + 1 and all(a in (b, None) for a, b in zip(expected, shape[1:], strict=True))
-        # The order of inputs in a dictionary is Keras's affair.
-        for shape, expected in zip(shapes, shapes if isinstance(data, dict) else inputs, strict=False)
-    )
-    if not fitting or len({shape[0] for shape in shapes}) > 1 or not shapes[0][0]:
-        expected = ", ".join(f"[n, {', '.join(map(str, shape))}]" for shape in inputs)
-        received = shapes if any(shapes) else shown(data)
-        raise InvalidData(
-            f"data must be a batch of training inputs: arrays {expected}, n of at least 1; of a tf.data.Dataset take a "
-            f"batch, next(iter(dataset)). Received: {received}"
-        )
 
 
 def _generator(rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -235,12 +253,37 @@ def widenable(model: keras.Model) -> dict[str, int]:
 
 
 def deepenable(model: keras.Model) -> list[str]:
-    """The layers after which `deepen` can insert a layer.
+    """The layers after which `deepen` can insert a layer, without those where it would be too large.
 
     Raises:
         UnsupportedLayer: If the model cannot be read.
     """
-    return deepenable_graph(LayerGraph.from_keras(model))
+    graph = LayerGraph.from_keras(model)
+    most = _most(None, graph)
+    return [after for after, cost in _costs(graph, 3).items() if cost <= most]
+
+
+def deepening_costs(model: keras.Model, *, kernel_size: int = 3) -> dict[str, int]:
+    """How many parameters a new layer would have, after each layer where one can be, however large.
+
+    Args:
+        model: A functional or sequential model.
+        kernel_size: Of a new convolution, odd.
+
+    Raises:
+        UnsupportedLayer: If the model cannot be read.
+        InvalidConfiguration: If the kernel size is not odd.
+    """
+    return _costs(LayerGraph.from_keras(model), kernel_size)
+
+
+def _costs(graph: LayerGraph, kernel_size: int) -> dict[str, int]:
+    return {after: _size(identity_chain(graph, after, kernel_size)) for after in deepenable_graph(graph)}
+
+
+def _size(nodes: Iterable[Node]) -> int:
+    """How many parameters some layers have."""
+    return sum(weight.size for node in nodes for weight in node.weights)
 
 
 def explain(model: keras.Model, layer: str) -> str:

@@ -2,7 +2,8 @@
 
 import inspect
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -10,101 +11,113 @@ import keras
 import numpy as np
 
 from eas_tf.errors import UnsupportedLayer
-from eas_tf.surgery.messages import first_line, shown
+from eas_tf.surgery.compilation import Places, reaches, read_compilation
+from eas_tf.surgery.messages import keras_reason, one_line, shown
 from eas_tf.surgery.node import Frame, Node, Slot, tensor
 
 #: A layer's name and the number of one of its outputs.
 Reference: TypeAlias = tuple[str, int]
 
+#: What a layer's configuration names, and is carried over as it is where the user made it.
+_PARTS = (keras.Initializer, keras.regularizers.Regularizer, keras.constraints.Constraint)
 
-def read_model(
-    model: keras.Model, prefix: str = "", outer: tuple[str, ...] = ()
-) -> tuple[list[Node], tuple[str, ...], Frame]:
+
+def read_model(model: keras.Model) -> tuple[list[Node], tuple[str, ...], Frame]:
     """The nodes of a model with givers before receivers, its output tensors, and its frame.
-
-    Args:
-        model: A functional or sequential model.
-        prefix: Of all names, if the model is within another one.
-        outer: The tensors that its input layers receive, if the model is within another one.
 
     Raises:
         UnsupportedLayer: If the model is subclassed or not built, or a layer in it cannot be built again.
     """
-    functional = _functional(model)
-    config, compiled = _configs(functional, model)
-    # Operations too: `x * 2` is none of the layers.
-    operations = {operation.name: operation for operation in functional.operations}
-    shapes = _shapes(config, functional, operations)
-    edges = {(name, output): tensor(prefix + name, output) for name, output in shapes}
-    entrances: list[str] = []
-    input_structure = _with_slots(_references(config["input_layers"]), lambda reference: reference[0], entrances)
-    nodes: list[Node] = []
-    for entry in config["layers"]:
-        operation, name = operations[entry["name"]], prefix + entry["name"]
-        _check(operation, entry, name)
-        received: list[str] = []
-        node = Node(
-            name=name,
-            kind=type(operation),
-            config=_config(operation, entry["config"]),
-            call=_call(entry, edges, received),
-            inputs=(outer[entrances.index(entry["name"])],) if entry["name"] in entrances and outer else (*received,),
-            shape=shapes[entry["name"], 0],
-            dtype=keras.tree.flatten(operation.output)[0].dtype,
-            further_shapes={k: shape for (layer, k), shape in shapes.items() if layer == entry["name"] and k},
-        )
-        if isinstance(operation, keras.Model):
-            inner, outputs, frame = read_model(operation, f"{name}/", node.inputs)
-            edges |= {(entry["name"], number): edge for number, edge in enumerate(outputs)}
-            nodes += [*inner, replace(node, config={}, frame=frame, inner_outputs=outputs)]
-        else:
-            nodes.append(node.changed(weights=tuple(getattr(operation, "get_weights", list)())))
-    given: list[str] = []
-    output_structure = _with_slots(_references(config["output_layers"]), edges.__getitem__, given)
-    frame = Frame(
-        sequential=isinstance(model, keras.Sequential),
-        name=model.name,
-        trainable=model.trainable,
-        entrances=tuple(entrances),
-        inputs=input_structure,
-        outputs=output_structure,
-        compiled=compiled,
-        objects={getattr(each, "__name__", type(each).__name__): each for each in _own_objects(model)},
-    )
-    return nodes, tuple(given), frame
+    return _Reader().model(model)
 
 
-def _configs(functional: keras.Model, model: keras.Model) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The configuration of the layers, and that of the compilation if there is one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
-        try:
-            return functional.get_config(), model.get_compile_config() if model.compiled else None
-        except Exception as error:  # Anything that a get_config of the user's raises.
-            raise UnsupportedLayer(f"{_without_config(functional)} Keras says: {first_line(error)}") from error
+class _Reader:
+    def __init__(self) -> None:
+        self._places: Places = {}
 
+    def model(
+        self, model: keras.Model, prefix: str = "", outer: Sequence[str] = (), masked: bool = False
+    ) -> tuple[list[Node], tuple[str, ...], Frame]:
+        """As `read_model`.
 
-def _without_config(functional: keras.Model) -> str:
-    for layer in functional.layers:
-        try:
-            keras.saving.serialize_keras_object(layer)
-        except Exception:  # As above.
-            return (
-                f"Layer {layer.name!r}, a {type(layer).__name__}, has no configuration to build it again from; give "
-                "it a get_config that returns the arguments of its __init__, and functions that have a name."
+        Args:
+            model: What is read.
+            prefix: Of all names, if the model is within another one.
+            outer: The tensors that its inputs receive, if the model is within another one.
+            masked: Whether it is given a mask there, which travels through it unseen.
+        """
+        functional = _functional(model)
+        edges: dict[Reference, str] = {}
+        entrances = [each._keras_history.operation.name for each in functional.inputs]
+        nodes: list[Node] = []
+        calls, used = _calls(functional)
+        for operation in functional.operations:  # Operations too: `x * 2` is none of the layers.
+            name, outputs = prefix + operation.name, calls[operation].outputs
+            received: list[str] = []
+            node = Node(
+                name=name,
+                kind=type(operation),
+                config={},
+                call=_call(calls[operation], name, edges, received),
+                inputs=tuple(received),
+                shape=tuple(outputs[0].shape[1:]),
+                dtype=outputs[0].dtype,
+                masked=masked or getattr(outputs[0], "_keras_mask", None) is not None,
+                further_shapes={
+                    k: tuple(each.shape[1:]) for k, each in enumerate(outputs) if k and (operation.name, k) in used
+                },
             )
-    return f"The model {functional.name!r} has no configuration to build it again from."
+            if isinstance(operation, keras.Model):
+                entering = _entering(node, _functional(operation))
+                inner, given, frame = self.model(operation, f"{name}/", entering, bool(node.given_as_masks))
+                edges |= {(operation.name, number): edge for number, edge in enumerate(given)}
+                nodes += [*inner, replace(node, frame=frame, inner_outputs=given)]
+            else:
+                edges |= {(operation.name, number): tensor(name, number) for number in range(len(outputs))}
+                if outer and operation.name in entrances:
+                    node = replace(node, inputs=(outer[entrances.index(operation.name)],))
+                nodes.append(self._with_weights(node, operation))
+        given_by: list[str] = []
+        outputs = _with_slots(functional.output, edges, given_by)
+        frame = Frame(
+            sequential=isinstance(model, keras.Sequential),
+            name=model.name,
+            trainable=model.trainable,
+            entrances=tuple(entrances),
+            inputs=_with_slots(functional.input, {(name, 0): name for name in entrances}, []),
+            outputs=outputs,
+            compiled=read_compilation(model, self._places),
+        )
+        if not prefix:
+            self._check_functions(nodes)
+        return nodes, tuple(given_by), frame
 
+    def _with_weights(self, node: Node, operation: Any) -> Node:
+        """The node of a layer or an operation with its configuration and weights."""
+        variables = list(getattr(operation, "weights", ()))
+        for index, variable in enumerate(variables):
+            other, _ = self._places.setdefault(id(variable), (node.name, index))
+            if other != node.name:
+                raise UnsupportedLayer(
+                    f"Layers {other!r} and {node.name!r} share the weight {variable.name!r}, and surgery would make "
+                    "two of it; give each layer weights of its own."
+                )
+        config = _config(operation, node.name)
+        _check(operation, config, node.name)
+        return node.changed(
+            config=config,
+            weights=tuple(operation.get_weights()) if variables else (),
+            constraints=tuple(variable.constraint for variable in variables),
+        )
 
-def _own_objects(model: keras.Model) -> list[Any]:
-    """The functions and classes of the user that a compiled model's losses, metrics and optimizer may be made of."""
-    if not model.compiled:
-        return []
-    arguments = getattr(getattr(model, "_compile_config", None), "config", {})  # Keras keeps metrics nowhere else.
-    parts = keras.tree.flatten([model.loss, arguments.get("metrics"), arguments.get("weighted_metrics")])
-    parts += [part._fn for part in parts if hasattr(part, "_fn")]
-    objects = [part if inspect.isroutine(part) or inspect.isclass(part) else type(part) for part in parts]
-    return [type(model.optimizer), *(each for each in objects if each.__module__ != "builtins")]
+    def _check_functions(self, nodes: Iterable[Node]) -> None:
+        """Refuse functions of the user, in lambdas for example, that use the model's own weights."""
+        for node in nodes:
+            if used := reaches([each for each in node.config.values() if inspect.isroutine(each)], self._places):
+                raise UnsupportedLayer(
+                    f"A function in {node.name!r} uses the weights of {used!r}, and in a new model it would go on "
+                    "using the old ones; give each layer weights of its own."
+                )
 
 
 def _functional(model: keras.Model) -> keras.Model:
@@ -126,18 +139,118 @@ def _functional(model: keras.Model) -> keras.Model:
     return model
 
 
-def _check(operation: Any, entry: Mapping[str, Any], name: str) -> None:
+def _calls(functional: keras.Model) -> tuple[dict[Any, Any], set[Reference]]:
+    """The call that Keras noted of each operation in a model, and which tensors are used there.
+
+    Raises:
+        UnsupportedLayer: If a layer is called more than once.
+    """
+    numbers, used = defaultdict[Any, set[int]](set), set[Reference]()
+    pending = [*functional.inputs, *functional.outputs]
+    while pending:
+        operation, number, output = pending.pop()._keras_history
+        used.add((operation.name, output))
+        if number not in numbers[operation]:
+            numbers[operation].add(number)
+            pending += operation._inbound_nodes[number].input_tensors
+    for operation, its in numbers.items():
+        if len(its) > 1:
+            raise UnsupportedLayer(
+                f"Layer {operation.name!r} is called {len(its)} times; give each call a layer of its own."
+            )
+    return {operation: operation._inbound_nodes[number] for operation, (number,) in numbers.items()}, used
+
+
+def _call(
+    call: Any, name: str, edges: Mapping[Reference, str], received: list[str]
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """The arguments of a layer's call, whose tensors are appended to `received`; None for one tensor or one list."""
+    if not call.input_tensors:
+        return None
+    given, keywords = call.arguments.args, call.arguments.kwargs
+    for value in keras.tree.flatten([given, keywords]):
+        if hasattr(value, "assign"):
+            raise UnsupportedLayer(
+                f"{name!r} takes the variable {value.name!r} as an argument, which a new model would not share; use it "
+                "in a layer of its own."
+            )
+    arguments = tuple(_with_slots(argument, edges, received) for argument in given)
+    named = {key: _with_slots(value, edges, received) for key, value in keywords.items() if value is not None}
+    only = arguments[0] if len(arguments) == 1 and not named else None
+    is_list = isinstance(only, list) and len(only) > 1 and all(isinstance(part, Slot) for part in only)
+    return None if is_list or isinstance(only, Slot) else (arguments, named)
+
+
+def _with_slots(structure: Any, edges: Mapping[Reference, str], tensors: list[str]) -> Any:
+    """Arguments with slots for Keras tensors, whose names are appended to a list, and with other tensors as arrays."""
+    if isinstance(structure, keras.KerasTensor):
+        operation, _, output = structure._keras_history
+        tensors.append(edges[operation.name, output])
+        return Slot(len(tensors) - 1)
+    if isinstance(structure, Mapping):
+        # Keras numbers the tensors of a dictionary in the order of its keys' names.
+        parts = {key: _with_slots(structure[key], edges, tensors) for key in sorted(structure)}
+        return {key: parts[key] for key in structure}
+    if isinstance(structure, list | tuple):
+        parts = [_with_slots(part, edges, tensors) for part in structure]
+        return tuple(parts) if isinstance(structure, tuple) else parts
+    return keras.ops.convert_to_numpy(structure) if keras.ops.is_tensor(structure) else structure
+
+
+def _entering(node: Node, functional: keras.Model) -> list[str]:
+    """The tensors that the inputs of a model within a model receive, in the order of its inputs."""
+    arguments, keywords = node.call or (([Slot(number) for number in range(len(node.inputs))],), {})
+    given = arguments[0] if arguments else keywords["inputs"]
+    if isinstance(given, Mapping) and not isinstance(functional.input, Mapping):
+        parts = [given.get(each._keras_history.operation.name) for each in functional.inputs]
+    else:
+        parts = keras.tree.flatten(given)
+    if not all(isinstance(part, Slot) for part in parts) or len(parts) != len(functional.inputs):
+        raise UnsupportedLayer(
+            f"The model {node.name!r} within the model is called on something other than tensors of layers, for which "
+            "surgery has no rule; make it an input of the whole model."
+        )
+    return [node.inputs[part.index] for part in parts]
+
+
+def _config(operation: Any, name: str) -> dict[str, Any]:
+    """A layer's configuration without its name, and with functions and other parts of the user's as they are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a lambda: nothing is stored here
+        try:
+            config = keras.saving.serialize_keras_object(operation)["config"]
+        except Exception as error:  # Anything that a get_config of the user's raises.
+            raise UnsupportedLayer(
+                one_line(
+                    f"Layer {name!r}, a {type(operation).__name__}, has no configuration to build it again from",
+                    keras_reason(error),
+                    "Give it a get_config that returns what its __init__ takes, and functions that have a name.",
+                )
+            ) from error
+    live = {key: getattr(operation, key, None) for key, value in config.items() if isinstance(value, Mapping)}
+    own = {key: value for key, value in live.items() if inspect.isfunction(value) or _is_own_part(operation, value)}
+    return {key: own.get(key, value) for key, value in config.items() if key != "name"}
+
+
+def _is_own_part(operation: Any, value: Any) -> bool:
+    """Whether a part is of a class of the user's, and can be handed to the layer's class as it is."""
+    reader = next((each for each in type(operation).__mro__ if "from_config" in vars(each)), object)
+    return isinstance(value, _PARTS) and not _is_of_keras(type(value)) and _is_of_keras(reader)
+
+
+def _is_of_keras(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "keras"
+
+
+def _check(operation: Any, config: Mapping[str, Any], name: str) -> None:
     """Refuse what could not be built again as it was."""
-    calls = len(entry["inbound_nodes"])
-    if calls > 1:
-        raise UnsupportedLayer(f"Layer {name!r} is called {calls} times; give each call a layer of its own.")
     if getattr(getattr(operation, "dtype_policy", None), "quantization_mode", None):
         raise UnsupportedLayer(f"Layer {name!r} is quantised; operate on the model first, and quantise it then.")
     if getattr(operation, "stateful", False) is True:
         raise UnsupportedLayer(
             f"Layer {name!r} is stateful, and its state would be lost; build it without stateful=True."
         )
-    activation = entry["config"].get("activation")
+    activation = config.get("activation")
     if isinstance(activation, str) and not _is_keras_own(getattr(operation, "activation", None), activation):
         raise UnsupportedLayer(
             f"Layer {name!r} has an activation of its own by the name of Keras's {activation!r}; give it another name."
@@ -151,7 +264,7 @@ def _check(operation: Any, entry: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _is_keras_own(function: Any, name: str) -> bool:
+def _is_keras_own(function: Callable[..., Any] | None, name: str) -> bool:
     """Whether a function does what Keras's activation of that name does, as `tf.nn.relu` does."""
     keras_own = keras.activations.get(name)
     if function is keras_own:
@@ -162,83 +275,3 @@ def _is_keras_own(function: Any, name: str) -> bool:
     except Exception:  # Whatever a function of the user's raises, it is another one.
         return False
     return bool(values[0].shape == values[1].shape and np.allclose(values[0], values[1], rtol=1e-5, atol=1e-6))
-
-
-def _call(
-    entry: Mapping[str, Any], edges: Mapping[Reference, str], received: list[str]
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """The arguments of a layer's call, whose tensors are appended to `received`; None for one tensor or one list."""
-    if not entry["inbound_nodes"]:
-        return None
-    (call,) = entry["inbound_nodes"]
-    arguments = tuple(_with_slots(argument, edges.__getitem__, received) for argument in call["args"])
-    keywords = {
-        key: _with_slots(value, edges.__getitem__, received)
-        for key, value in call["kwargs"].items()
-        if value is not None
-    }
-    slots = [Slot(number) for number in range(len(received))]
-    plain = not keywords and arguments in (((slots if len(slots) > 1 else slots[0]),) if slots else (),)
-    return None if plain else (arguments, keywords)
-
-
-def _config(operation: Any, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A layer's configuration without its name, and with the functions of the user instead of their names."""
-    live = {key: getattr(operation, key, None) for key, value in config.items() if isinstance(value, Mapping)}
-    functions = {key: value for key, value in live.items() if inspect.isfunction(value)}
-    return {key: functions.get(key, value) for key, value in config.items() if key != "name"}
-
-
-def _shapes(
-    config: Mapping[str, Any], functional: keras.Model, operations: Mapping[str, Any]
-) -> dict[Reference, tuple[int | None, ...]]:
-    """The shape of each tensor that is used, and of each layer's first one, without its batch axis."""
-    firsts = {name: keras.tree.flatten(operation.output)[0] for name, operation in operations.items()}
-    shapes = {(name, 0): tuple(tensor.shape[1:]) for name, tensor in firsts.items()}
-    shapes |= {
-        (tensor["keras_history"][0], tensor["keras_history"][2]): tuple(tensor["shape"][1:])
-        for tensor in _serialised_tensors([entry["inbound_nodes"] for entry in config["layers"]])
-    }
-    ends: list[Reference] = []
-    _with_slots(_references([config["input_layers"], config["output_layers"]]), lambda reference: reference, ends)
-    tensors = [*functional.inputs, *functional.outputs]
-    return shapes | {end: tuple(tensor.shape[1:]) for end, tensor in zip(ends, tensors, strict=True)}
-
-
-def _serialised_tensors(arguments: Any) -> Iterator[Mapping[str, Any]]:
-    if isinstance(arguments, Mapping):
-        if arguments.get("class_name") == "__keras_tensor__":
-            yield arguments["config"]
-            return
-        arguments = list(arguments.values())
-    if isinstance(arguments, list | tuple):
-        for argument in arguments:
-            yield from _serialised_tensors(argument)
-
-
-def _references(structure: Any) -> Any:
-    """A model's `input_layers` or `output_layers`, with each `[name, call, output]` in the form of a call's tensors."""
-    if isinstance(structure, Mapping):
-        return {key: _references(part) for key, part in structure.items()}
-    if len(structure) == 3 and isinstance(structure[0], str) and isinstance(structure[1], int):
-        return {"class_name": "__keras_tensor__", "config": {"keras_history": structure}}
-    return [_references(part) for part in structure]
-
-
-def _with_slots(structure: Any, named: Callable[[Reference], Any], tensors: list[Any]) -> Any:
-    """Serialised arguments as Python values, with slots for tensors, which are named and appended to a list."""
-    if isinstance(structure, list | tuple):
-        return [_with_slots(part, named, tensors) for part in structure]
-    if not isinstance(structure, Mapping):
-        return structure
-    if structure.get("class_name") == "__keras_tensor__":
-        name, _, output = structure["config"]["keras_history"]
-        tensors.append(named((name, output)))
-        return Slot(len(tensors) - 1)
-    if structure.get("class_name") == "__tuple__":
-        return tuple(_with_slots(part, named, tensors) for part in structure["config"]["value"])
-    if "class_name" in structure:
-        return keras.saving.deserialize_keras_object(dict(structure))
-    # Keras numbers the tensors of a dictionary in the order of its keys' names.
-    parts = {key: _with_slots(structure[key], named, tensors) for key in sorted(structure)}
-    return {key: parts[key] for key in structure}

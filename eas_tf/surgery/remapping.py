@@ -26,7 +26,7 @@ def with_channel_map(graph: LayerGraph, name: str, replicas: ChannelMap) -> Laye
     """
     maps, changed = {name: replicas}, dict[str, Node]()
     for node in graph.nodes:
-        incoming = [maps.get(edge) for edge in node.data]
+        incoming = [maps.get(edge) for edge in graph.data(node)]
         if node.name == name or not any(incoming):
             continue
         rule = rule_of(node)
@@ -39,7 +39,7 @@ def with_channel_map(graph: LayerGraph, name: str, replicas: ChannelMap) -> Laye
 
 def _passed_on(graph: LayerGraph, node: Node, incoming: Sequence[ChannelMap | None]) -> ChannelMap:
     if node.layer == "Concatenate" and node.config["axis"] in (-1, len(node.shape)):
-        widths = [channel_count(graph[edge]) for edge in node.data]
+        widths = [channel_count(graph[edge]) for edge in graph.data(node)]
         return ChannelMap.beside([each or width for each, width in zip(incoming, widths, strict=True)])
     (only, *others) = incoming
     if only is None or others or max(only.source) + 1 != channel_count(node):

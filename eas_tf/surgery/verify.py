@@ -37,6 +37,8 @@ def output_difference(model_a: keras.Model, model_b: keras.Model, inputs: Any, *
 def _outputs(model: keras.Model, inputs: Any, training: bool) -> list[np.ndarray]:
     if not isinstance(model, keras.Model):
         raise InvalidConfiguration(f"output_difference compares two Keras models. Received: {shown(model)}")
+    # Keras takes no tensors and arrays side by side.
+    inputs = keras.tree.map_structure(lambda x: keras.ops.convert_to_numpy(x) if keras.ops.is_tensor(x) else x, inputs)
     try:
         outputs = model(inputs, training=training)
     except Exception as error:  # Backends raise classes of their own.

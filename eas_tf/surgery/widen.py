@@ -1,11 +1,14 @@
 """Net2Wider on a layer graph: EAS paper, section "Net2Wider Operation", Eqs. 1 to 4."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
+import keras
 import numpy as np
 
-from eas_tf.errors import IllegalTransformation, UnsupportedLayer
+from eas_tf.errors import EASError, IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.coupling import Channels, Coupling, Replicas
 from eas_tf.surgery.graph import LayerGraph
@@ -16,6 +19,9 @@ from eas_tf.surgery.rules import Maker, Rule, rule_of
 #: Standard deviation of the noise on replicas, relative to that of the kernel (the paper's code).
 NOISE = 1e-2
 
+#: In how many steps of its channels a layer grows in the trial that shows whether constraints stand in its way.
+MUCH_WIDER = 64
+
 
 class Strands:
     """The channels of all tensors of a graph, and their coupling."""
@@ -25,22 +31,32 @@ class Strands:
         self.channels: dict[str, Channels] = {}
         self.rules = {node.name: rule_of(node) for node in graph.nodes if node.frame is None}
         self.nodes = [node for node in graph.nodes if node.frame is None]
-        for node in self.nodes:
-            made = self.rules[node.name].channels(node, self.incoming(node), self.coupling)
-            if not isinstance(made, Channels):
-                raise _wrong_rule(node, "channels", made)
-            self.channels[node.name] = made
-            for number, shape in node.further_shapes.items():
-                several = UnsupportedLayer(f"surgery has no rule for {node.name!r}, which has several outputs")
-                count = (shape[-1] or 1) if shape else 1
-                self.channels[tensor(node.name, number)] = self.coupling.fixed(count, several)
+        for node in graph.nodes:
+            if node.frame is None:
+                self._follow(node)
+            # Those of a model within the model act unseen on all that is in it.
+            masks = {node.inputs[number] for number in node.given_as_masks} - set(
+                () if node.frame else graph.data(node)
+            )
+            for edge in masks:
+                self.coupling.fix(self.channels[edge], UnsupportedLayer(f"{node.name!r} takes them as a mask"))
         for edge in graph.outputs:
             why = IllegalTransformation("its channels are an output of the model")
             self.coupling.fix(self.channels[edge], why)
 
+    def _follow(self, node: Node) -> None:
+        made = self.rules[node.name].channels(node, self.incoming(node), self.coupling)
+        if not isinstance(made, Channels):
+            raise _wrong_rule(node, "channels", made)
+        self.channels[node.name] = replace(made, shape=node.shape)
+        for number, shape in node.further_shapes.items():
+            several = UnsupportedLayer(f"surgery has no rule for {node.name!r}, which has several outputs")
+            count = (shape[-1] or 1) if shape else 1
+            self.channels[tensor(node.name, number)] = replace(self.coupling.fixed(count, several), shape=shape)
+
     def incoming(self, node: Node) -> list[Channels]:
         """The channels of what a node receives, masks left out."""
-        return [self.channels[edge] for edge in node.data]
+        return [self.channels[edge] for edge in self.graph.data(node)]
 
     def makers(self) -> dict[str, Maker]:
         """The rules of the layers that make channels of their own, by the layers' names."""
@@ -48,8 +64,23 @@ class Strands:
 
     def widenable(self) -> dict[str, int]:
         """The layers that can be widened, with the numbers of their channels."""
-        made = {name: self.channels[name] for name in self.makers()}
-        return {name: len(channels) for name, channels in made.items() if not self.coupling.why_fixed(channels)}
+        return {name: len(self.channels[name]) for name in self.makers() if not self.why_not(name)}
+
+    def why_not(self, name: str) -> EASError | None:
+        """Why a layer cannot be widened; None if it can."""
+        return self.coupling.why_fixed(self.channels[name]) or self._why_constrained(name)
+
+    def _why_constrained(self, name: str) -> EASError | None:
+        """Which constraint stands in the way of a much wider layer; less may be possible."""
+        channels = self.channels[name]
+        if not any(node.constraints for node in self.nodes):
+            return None
+        rng, width = np.random.default_rng(0), len(channels) + MUCH_WIDER * self.coupling.step(channels)
+        try:
+            with_replicas(self, self.coupling.replicas(channels, width, rng=rng, equal_shares=False), None)
+        except UnsupportedLayer as error:
+            return error
+        return None
 
     def check(self, name: str) -> None:
         """Refuse a layer that cannot be widened.
@@ -122,9 +153,9 @@ def widen_graph(
     noisy = symmetry_breaking == "noise"
     try:
         replicas = strands.coupling.replicas(strands.channels[name], width, rng=rng, equal_shares=noisy)
-    except IllegalTransformation as error:
-        raise IllegalTransformation(f"Layer {name!r} cannot be widened to {width!r}: {error}") from None
-    return with_replicas(strands, replicas, rng if noisy else None)
+        return with_replicas(strands, replicas, rng if noisy else None)
+    except EASError as error:
+        raise type(error)(f"Layer {name!r} cannot be widened to {width!r}: {error}") from None
 
 
 def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generator | None) -> LayerGraph:
@@ -138,9 +169,40 @@ def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generat
             changed[node.name] = rule.rewrite(node, incoming, outgoing)
             if not isinstance(changed[node.name], Node):
                 raise _wrong_rule(node, "rewrite", changed[node.name])
+            if any(node.constraints):
+                _check_constraints(changed[node.name], rule.rewrite(_constrained(node), incoming, outgoing))
             if noise and outgoing and isinstance(rule, Maker):
                 changed[node.name] = rule.with_noise(changed[node.name], outgoing, NOISE, noise)
     return strands.graph.replaced(changed)
+
+
+def _constrained(node: Node) -> Node:
+    """The node after a training step that changes nothing: Keras then calls the constraints on the weights."""
+
+    def called(constraint: Any, weight: np.ndarray) -> np.ndarray:
+        if constraint is None:
+            return weight
+        return np.asarray(keras.ops.convert_to_numpy(constraint(keras.ops.convert_to_tensor(weight))), weight.dtype)
+
+    return node.changed(weights=tuple(map(called, node.constraints, node.weights)))
+
+
+def _check_constraints(rewritten: Node, expected: Node) -> None:
+    """Refuse weights that a training step would take away from the parent's function.
+
+    Args:
+        rewritten: The node with its new weights.
+        expected: What rewriting the old weights gives after such a step.
+    """
+    stepped = _constrained(rewritten)
+    for constraint, got, wanted in zip(rewritten.constraints, stepped.weights, expected.weights, strict=True):
+        rounding = np.sqrt(np.finfo(wanted.dtype).eps) if constraint else 0
+        if constraint and not np.allclose(got, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max(initial=0)):
+            name = getattr(constraint, "__name__", type(constraint).__name__)
+            raise UnsupportedLayer(
+                f"the constraint {name} of {rewritten.name!r} would change its new weights after a training step, and "
+                "with them the function; widen another layer, or build it without the constraint"
+            )
 
 
 def explain_graph(graph: LayerGraph, name: str) -> str:
@@ -150,7 +212,7 @@ def explain_graph(graph: LayerGraph, name: str) -> str:
         strands.check(name)  # says why not
     made, coupling, makers = strands.channels[name], strands.coupling, strands.makers()
     head = f"{name} ({graph[name].layer}, {len(made)} channels)"
-    why, step = coupling.why_fixed(made), coupling.step(made)
+    why, step = strands.why_not(name), coupling.step(made)
     if why:
         return f"{head} cannot be widened: {why}."
 

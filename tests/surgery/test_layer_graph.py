@@ -154,14 +154,6 @@ def test_a_sequential_model_stays_one_and_a_compiled_model_stays_compiled():
     assert built.evaluate(batch, targets, verbose=0) == model.evaluate(batch, targets, verbose=0)
 
 
-@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_a_model_whose_loss_cannot_be_named_is_built_uncompiled_and_says_so():
-    model = sequential_model(np.random.default_rng(0))
-    model.compile("sgd", loss=lambda truth, given: keras.ops.mean(truth - given))
-    with pytest.warns(UserWarning, match="not compiled, compile it yourself"):
-        assert not LayerGraph.from_keras(model).to_keras().compiled
-
-
 def test_a_model_can_be_read_after_another_model_has_called_it():
     """Its layers then have two calls, of which only one is the model's own."""
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="inner")])

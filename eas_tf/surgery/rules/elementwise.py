@@ -69,6 +69,9 @@ class _Interpolation(PerChannel):
 class _Input(PerChannel):
     def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
         """Those of the tensor that a model within the model receives; those of the whole model's input are given."""
+        if incoming and len(incoming[0].shape) != len(node.shape):
+            why = UnsupportedLayer(f"{node.name!r} takes them in another shape, which Keras makes without saying so")
+            return self.stop(node, incoming, coupling, why)
         if incoming:
             return incoming[0]
         return coupling.fixed(channel_count(node), IllegalTransformation("its channels are tied to a model's input"))

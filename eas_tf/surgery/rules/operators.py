@@ -1,4 +1,4 @@
-"""Rules of arithmetic and of functions on Keras tensors: `x + y`, `x * 2`, `keras.ops.relu(x)`.
+"""Rules of functions on Keras tensors, such as `keras.ops.relu(x)`; those of several tensors are in `joins`.
 
 Keras makes an operation of each, of a class that it does not show. These classes are known here by their module and
 name, and refused like any other where Keras has moved or renamed them.
@@ -9,33 +9,9 @@ from collections.abc import Sequence
 from eas_tf.errors import IllegalTransformation
 from eas_tf.surgery.channel_map import ChannelMap
 from eas_tf.surgery.coupling import Channels, Coupling
-from eas_tf.surgery.node import Node, Slot
+from eas_tf.surgery.node import Node
 from eas_tf.surgery.rules.elementwise import PerChannel
-from eas_tf.surgery.rules.joins import Join
 from eas_tf.surgery.rules.rule import Rule, channel_count, operation_rules
-
-
-class _Arithmetic(Join):
-    """Of tensors, or of tensors and plain numbers."""
-
-    def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
-        if _is_plain(node):
-            return super().channels(node, incoming, coupling)
-        return Rule.channels(self, node, incoming, coupling)
-
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
-        numbers = [argument for argument in _arguments(node) if isinstance(argument, int | float)]
-        signs = [*incoming, *(number >= 0 for number in numbers)]
-        return _is_plain(node) and node.layer != "TrueDivide" and super().non_negative(node, signs)
-
-
-def _arguments(node: Node) -> list[object]:
-    arguments, keywords = node.call or ((Slot(0),), {})
-    return [*arguments, *keywords.values()]
-
-
-def _is_plain(node: Node) -> bool:
-    return all(isinstance(argument, Slot | int | float) for argument in _arguments(node))
 
 
 class _Function(PerChannel):
@@ -63,9 +39,6 @@ class _AnyChannel(Rule):
 
 
 operation_rules("keras.src.ops.numpy", _AnyChannel(), "Any")
-operation_rules(
-    "keras.src.ops.numpy", _Arithmetic(), "NotEqual", "Add", "Subtract", "Multiply", "TrueDivide", "Maximum", "Minimum"
-)
 operation_rules("keras.src.ops.numpy", _Function(), "Negative", "Tanh", "Exp", "Sin", "Cos")
 operation_rules("keras.src.ops.numpy", _Function(keeps_sign=True), "Absolute", "Square", "Sqrt", "Log1p")
 operation_rules(

@@ -1,0 +1,303 @@
+"""A new model is compiled by the objects of the old one: losses, metrics, optimizers, whatever they are made of."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from eas_tf.surgery import deepen, deepenable, explain, grow, widen, widenable
+
+layers = keras.layers
+BATCH = np.ones((8, 4))
+
+
+def sequential():
+    keras.utils.set_random_seed(0)
+    hidden = layers.Dense(5, activation="relu", name="h", bias_initializer="ones")
+    return keras.Sequential([keras.Input((4,)), hidden, layers.Dense(1, name="out")])
+
+
+def two_headed():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    h = layers.Dense(5, activation="relu", name="h")(inputs)
+    return keras.Model(inputs, {"a": layers.Dense(1, name="a")(h), "b": layers.Dense(1, name="b")(h)})
+
+
+def evaluated(model, y=5.0, **options):
+    target = np.full((8, 1), y)
+    target = {"a": target, "b": target} if len(model.outputs) > 1 else target
+    return model.evaluate(BATCH, target, verbose=0, return_dict=True, **options)
+
+
+def weighted(weight):
+    def loss(truth, given):
+        return weight * keras.ops.mean(keras.ops.square(truth - given))
+
+    return loss
+
+
+def mean_square(truth, given):
+    return keras.ops.mean(keras.ops.square(truth - given), -1)
+
+
+def power(truth, given, exponent):
+    return keras.ops.mean(keras.ops.abs(truth - given) ** exponent, -1)
+
+
+class Scaled(keras.losses.Loss):
+    """Has a setting that is in no configuration."""
+
+    def __init__(self, k=1.0, **options):
+        super().__init__(**options)
+        self.k = k
+
+    def call(self, truth, given):
+        return self.k * keras.ops.mean(keras.ops.square(truth - given), -1)
+
+
+class Callable:
+    """Is no class of Keras."""
+
+    def __init__(self, k):
+        self.k = k
+
+    def __call__(self, truth, given):
+        return self.k * keras.ops.mean(keras.ops.abs(truth - given))
+
+
+class WorstError(keras.metrics.Metric):
+    """Has a setting that is in no configuration, and variables in a list and in another metric."""
+
+    def __init__(self, k=1.0, **options):
+        super().__init__(**options)
+        self.k = k
+        self.parts = [self.add_variable((), "zeros", name="worst")]
+        self.mean = keras.metrics.Mean()
+
+    def update_state(self, truth, given, sample_weight=None):
+        error = keras.ops.max(keras.ops.abs(truth - given), -1)
+        self.parts[0].assign(keras.ops.maximum(self.parts[0], keras.ops.max(error)))
+        self.mean.update_state(error, sample_weight)
+
+    def result(self):
+        return self.k * (self.parts[0] + self.mean.result())
+
+
+LOSSES = {
+    "name": "mae",
+    "settings": keras.losses.Huber(delta=0.1),
+    "reduction": keras.losses.MeanSquaredError(reduction="sum"),
+    "closure": weighted(7.0),
+    "lambda": lambda truth, given: 3 * keras.ops.mean(truth - given),
+    "partial": functools.partial(power, exponent=3),
+    "own class": Scaled(k=50.0),
+    "own callable": Callable(9.0),
+    "bound method": Scaled(k=11.0).call,
+    "smoothed": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.3),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_losses(loss):
+    model = sequential()
+    model.compile("sgd", loss, run_eagerly=True)
+    assert evaluated(widen(model, "h", 8, rng=0)) == pytest.approx(evaluated(model), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, {"a": 0.3, "b": 7.0}], ids=["unweighted", "weighted"])
+@pytest.mark.parametrize(
+    "loss", [{"a": weighted(1.0), "b": weighted(100.0)}, {"a": Scaled(3.0), "b": "mae"}], ids=["one name", "classes"]
+)
+def test_losses_by_output(loss, weights):
+    model = two_headed()
+    model.compile("sgd", loss, loss_weights=weights, run_eagerly=True)
+    assert evaluated(widen(model, "h", 8, rng=0)) == pytest.approx(evaluated(model), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, [0.3, 7.0]])
+def test_losses_in_a_list(weights):
+    named = two_headed()
+    model = keras.Model(named.input, [named.output["a"], named.output["b"]])
+    model.compile("sgd", [weighted(1.0), weighted(100.0)], loss_weights=weights, run_eagerly=True)
+    grown = widen(model, "h", 8, rng=0)
+    expected, got = ([*each.evaluate(BATCH, [np.ones((8, 1))] * 2, verbose=0)] for each in (model, grown))
+    assert got == pytest.approx(expected, rel=1e-5)
+
+
+METRICS = {
+    "names": ["mae", "accuracy"],
+    "settings": [keras.metrics.BinaryAccuracy(threshold=0.9), keras.metrics.AUC(num_thresholds=7, name="area")],
+    "functions": [mean_square, lambda truth, given: keras.ops.mean(given - 2 * truth, -1)],
+    "own class": [WorstError(k=5.0)],
+    "wrapped": [keras.metrics.MeanMetricWrapper(functools.partial(power, exponent=3), name="cube")],
+}
+
+
+@pytest.mark.parametrize("kind", ["metrics", "weighted_metrics"])
+@pytest.mark.parametrize("metrics", METRICS.values(), ids=METRICS)
+def test_metrics(metrics, kind):
+    model = sequential()
+    model.compile("sgd", "mse", **{kind: metrics}, run_eagerly=True)
+    options = {"sample_weight": np.arange(8.0)}
+    grown = widen(model, "h", 8, rng=0)
+    expected = evaluated(model, 1.0, **options)
+    assert evaluated(grown, 1.0, **options) == pytest.approx(expected, rel=1e-5)
+    assert len(expected) == 1 + len(metrics)
+
+
+def test_metrics_by_output():
+    model = two_headed()
+    shared = WorstError(k=2.0, name="shared")
+    model.compile(
+        "sgd", {"a": "mse", "b": "mae"}, metrics={"a": [shared, "mae"], "b": WorstError(k=3.0)}, run_eagerly=True
+    )
+    assert evaluated(widen(model, "h", 8, rng=0)) == pytest.approx(evaluated(model), rel=1e-5)
+
+
+@pytest.mark.parametrize("metric", [lambda: WorstError(k=5.0), lambda: keras.metrics.AUC(num_thresholds=9)])
+def test_the_new_models_metrics_are_its_own(metric):
+    model = sequential()
+    model.compile("sgd", "mse", metrics=[metric()], run_eagerly=True)
+    evaluated(model, 1.0)
+    before = model.get_metrics_result()
+    grown = widen(model, "h", 8, rng=0)
+    assert evaluated(grown, 0.0) != before
+    assert model.get_metrics_result() == before
+    assert not {id(each) for each in model.metrics_variables} & {id(each) for each in grown.metrics_variables}
+
+
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Has no get_config, as in tutorials."""
+
+    def __init__(self, width, steps=4000):
+        self.width, self.steps = width, steps
+
+    def __call__(self, step):
+        step = keras.ops.cast(step, "float32") + 1.0
+        return self.width**-0.5 * keras.ops.minimum(step**-0.5, step * self.steps**-1.5)
+
+
+class Halving(keras.optimizers.SGD):
+    """Has a setting that is in no configuration, and slots of its own."""
+
+    def __init__(self, factor, **options):
+        super().__init__(**options)
+        self.factor = factor
+
+    def build(self, variables):
+        super().build(variables)
+        self.seen = [self.add_variable_from_reference(variable, "seen") for variable in variables]
+
+    def update_step(self, gradient, variable, learning_rate):
+        super().update_step(gradient * self.factor, variable, learning_rate)
+
+
+OPTIMIZERS = {
+    "name": lambda: "adam",
+    "settings": lambda: keras.optimizers.SGD(0.3, momentum=0.8, nesterov=True, clipnorm=0.5),
+    "schedule": lambda: keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 2, 0.5)),
+    "own schedule": lambda: keras.optimizers.Adam(WarmUp(64, steps=3)),
+    "callable": lambda: keras.optimizers.SGD(lambda: 0.03),
+    "own class": lambda: Halving(0.25, learning_rate=0.1, momentum=0.9),
+    "averaged": lambda: keras.optimizers.RMSprop(0.1, use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2),
+    "decayed": lambda: keras.optimizers.AdamW(0.1, weight_decay=0.4, amsgrad=True),
+    "scaled": lambda: keras.optimizers.LossScaleOptimizer(Halving(0.5, learning_rate=0.1), initial_scale=4.0),
+    "accumulating": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=2),
+    "nadam": lambda: keras.optimizers.Nadam(0.1),
+}
+
+
+@pytest.mark.parametrize("trained", [False, True], ids=["new", "used"])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_optimizers_of_the_same_settings_take_the_same_steps(make, trained):
+    """No layer is wider in the new model (`grow` without steps), so both must take the same steps from here."""
+    model, twin = sequential(), sequential()
+    model.compile(make(), "mse", run_eagerly=True)
+    if trained:
+        model.fit(BATCH, np.ones((8, 1)), epochs=3, verbose=0)
+    grown = grow(model, [])
+    assert type(grown.optimizer) is type(model.optimizer)
+    assert grown.optimizer is not model.optimizer
+    twin.set_weights(model.get_weights())
+    twin.compile(make(), "mse", run_eagerly=True)
+    for each in (grown, twin):
+        each.fit(BATCH, np.ones((8, 1)), epochs=5, verbose=0)
+    for got, expected in zip(grown.get_weights(), twin.get_weights(), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    assert not np.allclose(grown.get_weights()[0], model.get_weights()[0])
+
+
+def test_the_learning_rate_is_the_present_one():
+    model = sequential()
+    model.compile(keras.optimizers.SGD(0.5), "mse", run_eagerly=True)
+    model.optimizer.learning_rate = 0.125
+    assert float(widen(model, "h", 8, rng=0).optimizer.learning_rate) == 0.125
+
+
+@pytest.mark.parametrize("by", ["name", "variable"])
+@pytest.mark.parametrize("wrap", [lambda each: each, keras.optimizers.LossScaleOptimizer], ids=["plain", "scaled"])
+def test_what_is_excluded_from_weight_decay(by, wrap):
+    model = sequential()
+    optimizer = keras.optimizers.AdamW(1e-9, weight_decay=0.5)
+    excluded = {"var_names": ["bias"]} if by == "name" else {"var_list": [model.get_layer("h").bias]}
+    optimizer.exclude_from_weight_decay(**excluded)
+    model.compile(wrap(optimizer), "mse", run_eagerly=True)
+    grown = deepen(widen(model, "h", 8, rng=0), "h")
+    inner = getattr(grown.optimizer, "inner_optimizer", grown.optimizer)
+    decayed = {f"{layer.name}/{w.name}": inner._use_weight_decay(w) for layer in grown.layers for w in layer.weights}
+    named = {"out/bias", "h_deeper/bias"} if by == "name" else set()
+    assert {name for name, is_decayed in decayed.items() if not is_decayed} == {"h/bias", *named}
+
+
+def test_how_it_is_run_survives():
+    model = sequential()
+    model.compile("sgd", "mse", run_eagerly=True, steps_per_execution=1, jit_compile=False)
+    grown = widen(model, "h", 8, rng=0)
+    assert (grown.run_eagerly, grown.steps_per_execution, grown.jit_compile) == (True, 1, False)
+
+
+def test_reading_never_needs_the_compilation():
+    model = sequential()
+    model.compile(keras.optimizers.Adam(WarmUp(64)), lambda truth, given: given - truth, run_eagerly=True)
+    assert (widenable(model), deepenable(model)) == ({"h": 5}, ["h"])
+    assert explain(model, "h").startswith("h (Dense, 5 channels) can be widened.")
+    inner = sequential()
+    inner.compile(keras.optimizers.Adam(WarmUp(64)), Scaled(2.0), metrics=[WorstError(k=3.0)])
+    inputs = keras.Input((4,))
+    nested = keras.Model(inputs, layers.Dense(2)(inner(inputs)))
+    grown = widen(nested, f"{inner.name}/h", 8, rng=0).get_layer(inner.name)
+    assert evaluated(grown) == pytest.approx(evaluated(inner), rel=1e-5)
+
+
+class Counting(keras.optimizers.SGD):
+    """Makes a variable that no build makes."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.count = keras.Variable(0.0, trainable=False)
+
+
+def uses_the_model(model):
+    return lambda truth, given: keras.ops.mean(truth - given) + keras.ops.sum(model.get_layer("h").kernel)
+
+
+@pytest.mark.parametrize("case", ["own weights", "own weights in a metric", "lost variable"])
+def test_what_cannot_be_carried_is_said_in_one_line_and_the_child_is_left_uncompiled(case):
+    model = sequential()
+    if case == "lost variable":
+        model.compile(Counting(learning_rate=0.1), "mse", run_eagerly=True)
+    elif case == "own weights":
+        model.compile("sgd", uses_the_model(model), run_eagerly=True)
+    else:
+        model.compile(
+            "sgd", "mse", metrics=[keras.metrics.MeanMetricWrapper(uses_the_model(model), name="w")], run_eagerly=True
+        )
+    with pytest.warns(UserWarning, match="is not compiled, compile it yourself: ") as caught:
+        grown = widen(model, "h", 8, rng=0)
+    (message,) = [str(each.message) for each in caught if each.category is UserWarning]
+    assert "\n" not in message
+    assert len(message) <= 300
+    assert not grown.compiled
+    assert model.compiled
