@@ -48,12 +48,12 @@ class Batch:
         """The arrays in the order of the inputs; none if a name is missing."""
         if not isinstance(data, Mapping):
             return keras.tree.flatten(data)
-        by_key = isinstance(self._structure, Mapping)
-        wanted = list(self._structure) if by_key else names
+        structure = self._structure
+        wanted = list(structure) if isinstance(structure, Mapping) else names
         if not set(wanted) <= set(data):
             return []
-        named = [data[name] for name in wanted]
-        return keras.tree.flatten(dict(zip(wanted, named, strict=True))) if by_key else named
+        named = {name: data[name] for name in wanted}
+        return keras.tree.flatten(named) if isinstance(structure, Mapping) else list(named.values())
 
 
 def _fits(shape: Sequence[int | None], entrance: Node) -> bool:

@@ -184,7 +184,7 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     bias = () if norm else (np.zeros(channels, precision),)
     chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(precision(0), kernel), *bias))]
     if norm:
-        config = {"axis": -1, "trainable": True, "center": True, "scale": True}
+        config: dict[str, Any] = {"axis": -1, "trainable": True, "center": True, "scale": True}
         # After a training step constraints would change what has to undo itself.
         config |= {"gamma_constraint": None, "beta_constraint": None}
         vectors = (np.zeros(channels, precision),) * 4

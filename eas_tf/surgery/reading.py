@@ -3,7 +3,7 @@
 import inspect
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -192,8 +192,8 @@ def _with_slots(structure: Any, edges: Mapping[Reference, str], tensors: list[st
         parts = {key: _with_slots(structure[key], edges, tensors) for key in sorted(structure)}
         return {key: parts[key] for key in structure}
     if isinstance(structure, list | tuple):
-        parts = [_with_slots(part, edges, tensors) for part in structure]
-        return tuple(parts) if isinstance(structure, tuple) else parts
+        given = [_with_slots(part, edges, tensors) for part in structure]
+        return tuple(given) if isinstance(structure, tuple) else given
     return keras.ops.convert_to_numpy(structure) if keras.ops.is_tensor(structure) else structure
 
 
@@ -205,12 +205,13 @@ def _entering(node: Node, functional: keras.Model) -> list[str]:
         parts = [given.get(each._keras_history.operation.name) for each in functional.inputs]
     else:
         parts = keras.tree.flatten(given)
-    if not all(isinstance(part, Slot) for part in parts) or len(parts) != len(functional.inputs):
+    slots = [part for part in parts if isinstance(part, Slot)]
+    if not len(slots) == len(parts) == len(functional.inputs):
         raise UnsupportedLayer(
             f"The model {node.name!r} within the model is called on something other than tensors of layers, for which "
             "surgery has no rule; make it an input of the whole model."
         )
-    return [node.inputs[part.index] for part in parts]
+    return [node.inputs[slot.index] for slot in slots]
 
 
 def _config(operation: Any, name: str) -> dict[str, Any]:
@@ -264,7 +265,7 @@ def _check(operation: Any, config: Mapping[str, Any], name: str) -> None:
         )
 
 
-def _is_keras_own(function: Callable[..., Any] | None, name: str) -> bool:
+def _is_keras_own(function: Any, name: str) -> bool:
     """Whether a function does what Keras's activation of that name does, as `tf.nn.relu` does."""
     keras_own = keras.activations.get(name)
     if function is keras_own:
