@@ -8,7 +8,7 @@ import numpy as np
 
 from eas_tf.errors import InvalidData
 from eas_tf.surgery.graph import LayerGraph
-from eas_tf.surgery.messages import shown
+from eas_tf.surgery.messages import cut, shown
 from eas_tf.surgery.node import Node, filled
 
 
@@ -66,14 +66,14 @@ def _fits(shape: Sequence[int | None], entrance: Node) -> bool:
 
 
 def _numpy(array: Any) -> Any:
-    return keras.ops.convert_to_numpy(array) if keras.ops.is_tensor(array) else array
+    return keras.ops.convert_to_numpy(keras.ops.convert_to_tensor(array)) if keras.ops.is_tensor(array) else array
 
 
 def _wrong(data: Any, shapes: Sequence[Sequence[int | None]], entrances: Sequence[Node]) -> InvalidData:
     expected = ", ".join(f"[n, {', '.join(map(str, node.shape))}]" for node in entrances)
     names = f" by the names {', '.join(node.name for node in entrances)}" if isinstance(data, Mapping) else ""
-    received = shown(list(data)) if names and not shapes else shapes if any(shapes) else shown(data)
+    received = shown(list(data) if names and not shapes else shapes if any(shapes) else data)
     return InvalidData(
-        f"data must be a batch of training inputs: arrays {expected}{names}, n of at least 1; of a tf.data.Dataset "
-        f"take a batch, next(iter(dataset)). Received: {received}"
+        f"data must be a batch of training inputs: arrays {cut(expected)}{cut(names)}, n of at least 1; of a "
+        f"tf.data.Dataset take a batch, next(iter(dataset)). Received: {received}"
     )

@@ -76,15 +76,13 @@ class _Builder:
         return model
 
     def freeze(self, model: keras.Model, frame: Frame) -> None:
-        """Set the flags of models from the outside in: freezing one freezes all that is in it then."""
+        """Set the flags of models and layers from the outside in: freezing one freezes all that is in it then."""
         nodes = sorted(itertools.chain.from_iterable(self._levels.values()), key=lambda node: node.name.count("/"))
-        if frame.trainable and all(node.frame.trainable for node in nodes if node.frame):
-            return
-        model.trainable = frame.trainable
-        for node in nodes:
-            self._built[node.name].trainable = (
-                node.frame.trainable if node.frame else node.config.get("trainable", True)
-            )
+        flags = [(model, frame.trainable)]
+        flags += [(self._built[each.name], each.frame.trainable if each.frame else each.trainable) for each in nodes]
+        for layer, trainable in flags:
+            if isinstance(layer, keras.Layer) and layer.trainable != trainable:
+                layer.trainable = trainable
 
     def compile(self, model: keras.Model, frame: Frame) -> None:
         """Compile the model, and those within it, if the old ones were."""

@@ -1,9 +1,13 @@
 """How a model is compiled, carried over to another model by the objects themselves.
 
-Names and `get_config` would lose what a user's own losses, metrics and optimizers hold. Losses are shared by both
-models, because they keep no state; metrics and optimizers are made anew, with all of their settings and no state.
+Names and `get_config` would lose what a user's own losses, metrics and optimizers hold. Losses and schedules are the
+same objects in both models. Metrics and optimizers are made anew, with all of their settings, because they keep the
+state of one training.
 """
 
+import contextlib
+import copy
+import dis
 import functools
 import inspect
 import warnings
@@ -76,7 +80,7 @@ def compile_like(model: keras.Model, compilation: Compilation, layers: Mapping[s
             for key, value in compilation.arguments.items()
         }
         old = compilation.arguments["optimizer"]
-        new = _optimizer_anew(old) if old else None
+        new = _optimizer_anew(old, {}) if old else None
         model.compile(**{**arguments, "optimizer": new})
         if new:
             _exclude(old, new, [layers[name].weights[index] for name, index in sorted(compilation.undecayed)])
@@ -89,31 +93,59 @@ def compile_like(model: keras.Model, compilation: Compilation, layers: Mapping[s
 
 
 def reaches(parts: Iterable[Any], places: Places) -> str | None:
-    """The name of a layer whose weights are used by functions or objects of the user's; None if none is."""
-    for held in _held(parts):
-        for value in keras.tree.flatten(held):
-            variables = value.variables if isinstance(value, keras.Layer) else [value]
-            for variable in variables:
-                if isinstance(variable, keras.Variable) and id(variable) in places:
+    """The name of a layer whose weights are used by functions or objects of the user's; None if none is.
+
+    It is looked for in what functions close over, take by default and know as globals, and in what objects hold.
+    """
+    pending, seen = list(parts), dict[int, Any]()
+    while pending:
+        part = pending.pop()
+        if id(part) in seen:
+            continue
+        seen[id(part)] = part
+        if isinstance(part, keras.Variable | keras.Layer):
+            for variable in getattr(part, "variables", [part]):
+                if id(variable) in places:
                     return places[id(variable)][0]
+        else:
+            pending += _held(part)
     return None
 
 
-def _held(parts: Iterable[Any]) -> Iterator[Any]:
-    """What functions close over, and what objects have as attributes."""
-    for part in parts:
-        if isinstance(part, functools.partial):
-            yield from [part.args, part.keywords]
-            yield from _held([part.func])
-        elif inspect.isfunction(part):
-            names = inspect.getclosurevars(part)
-            yield from [*names.nonlocals.values(), *names.globals.values()]
-        elif inspect.ismethod(part):
-            yield from _held([part.__func__, part.__self__])
-        elif hasattr(part, "__dict__") and not inspect.isclass(part):
-            attributes = list(vars(part).values())
-            yield from attributes
-            yield from _held([each for each in attributes if inspect.isfunction(each)])
+def _held(part: Any) -> Iterable[Any]:
+    """What a container, a function or an object holds; nothing, if it is not the user's."""
+    if isinstance(part, list | tuple | set | frozenset):
+        return part
+    if isinstance(part, Mapping):
+        return part.values()
+    if isinstance(part, functools.partial):
+        return [part.func, part.args, part.keywords]
+    if inspect.ismethod(part):
+        return [part.__func__, part.__self__]
+    if inspect.isfunction(part):
+        return [] if _is_of_a_library(part) else _used(part)
+    wraps_functions = isinstance(part, keras.losses.Loss | keras.Metric)
+    if inspect.isclass(part) or (_is_of_a_library(type(part)) and not wraps_functions):
+        return []
+    return list(getattr(part, "__dict__", {}).values())
+
+
+def _is_of_a_library(part: Any) -> bool:
+    return str(part.__module__).partition(".")[0] in ("builtins", "jax", "keras", "numpy", "tensorflow", "torch")
+
+
+def _used(function: Any) -> Iterator[Any]:
+    """What a function closes over, its default arguments, and the globals that its code loads."""
+    yield from (function.__defaults__ or (), function.__kwdefaults__ or {})
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # It may be empty.
+            yield cell.cell_contents
+    codes = [function.__code__]
+    for code in codes:
+        codes += [each for each in code.co_consts if inspect.iscode(each)]
+        for instruction in dis.get_instructions(code):
+            if instruction.opname == "LOAD_GLOBAL" and instruction.argval in function.__globals__:
+                yield function.__globals__[instruction.argval]
 
 
 def _metric_anew(metric: Any, anew: dict[int, Any]) -> Any:
@@ -148,17 +180,44 @@ def _metric_anew(metric: Any, anew: dict[int, Any]) -> Any:
     return anew[id(metric)]
 
 
-def _optimizer_anew(optimizer: keras.Optimizer) -> Any:
-    """An optimizer of the same class and settings that has seen no variables."""
-    new, rate = object.__new__(type(optimizer)), optimizer._learning_rate
-    if isinstance(rate, keras.Variable):
-        rate = float(keras.ops.convert_to_tensor(rate))
-    keras.optimizers.Optimizer.__init__(new, rate, name=optimizer.name)
-    begun = {name for name in vars(new) if name.startswith("_")} | {"built"}
-    for name, value in vars(optimizer).items():
-        if name not in begun and not name.startswith(_BOUND_TO_VARIABLES) and not _has_state(value):
-            setattr(new, name, _optimizer_anew(value) if isinstance(value, keras.Optimizer) else value)
-    return new
+def _optimizer_anew(optimizer: keras.Optimizer, anew: dict[int, Any]) -> Any:
+    """An optimizer of the same class and settings that has seen no variables.
+
+    Args:
+        optimizer: The old one.
+        anew: The optimizers that were made already, by the ids of the old ones.
+    """
+    if id(optimizer) not in anew:
+        anew[id(optimizer)] = new = object.__new__(type(optimizer))
+        rate = optimizer._learning_rate
+        if isinstance(rate, keras.Variable):
+            rate = float(keras.ops.convert_to_tensor(rate))
+        keras.optimizers.Optimizer.__init__(new, rate, name=optimizer.name)
+        begun = {name for name in vars(new) if name.startswith("_")} | {"built"}
+        for name, value in vars(optimizer).items():
+            if name not in begun and not name.startswith(_BOUND_TO_VARIABLES):
+                if not _has_state(value):
+                    setattr(new, name, _with_optimizers_anew(value, anew))
+                elif isinstance(value, list | dict):
+                    setattr(new, name, [] if isinstance(value, list) else {})  # `build` fills it, or replaces it.
+    return anew[id(optimizer)]
+
+
+def _with_optimizers_anew(value: Any, anew: dict[int, Any]) -> Any:
+    """A setting in which each optimizer is a new one, whatever holds it."""
+    if isinstance(value, keras.Optimizer):
+        return _optimizer_anew(value, anew)
+    if isinstance(value, list | tuple):
+        return type(value)([_with_optimizers_anew(part, anew) for part in value])
+    if isinstance(value, dict):
+        return {key: _with_optimizers_anew(part, anew) for key, part in value.items()}
+    if isinstance(value, keras.optimizers.OptimizerMap):
+        new = copy.copy(value)
+        vars(new).update(_with_optimizers_anew(dict(vars(value)), anew))
+        return new
+    if inspect.isfunction(value) and any(isinstance(each, keras.Optimizer) for each in _used(value)):
+        raise ValueError("the optimizer chooses among others by a function, which would choose the old ones")
+    return value
 
 
 def _has_state(value: Any) -> bool:
@@ -181,7 +240,10 @@ def _exclude(old: Any, new: Any, variables: list[keras.Variable]) -> None:
 
 
 def _check_complete(old: Any, new: Any) -> None:
-    """Refuse an optimizer that keeps something which neither its settings nor `build` have given the new one."""
-    lacking = [name for name in vars(old) if name not in vars(new) and not name.startswith(_BOUND_TO_VARIABLES)]
-    if lacking:
-        raise ValueError(f"the optimizer {old.name!r} keeps {lacking[0]!r}, which its build() does not make")
+    """Refuse an optimizer that lacks what the old one keeps."""
+    for name, value in vars(old).items():
+        if name.startswith(_BOUND_TO_VARIABLES):
+            continue
+        empty = isinstance(value, list | dict) and len(value) > 0 and not vars(new).get(name)
+        if name not in vars(new) or (empty and _has_state(value)):
+            raise ValueError(f"the optimizer {old.name!r} keeps {name!r}, which its build() does not make")

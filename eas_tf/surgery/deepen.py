@@ -185,8 +185,8 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(precision(0), kernel), *bias))]
     if norm:
         config: dict[str, Any] = {"axis": -1, "trainable": True, "center": True, "scale": True}
-        # After a training step constraints would change what has to undo itself.
-        config |= {"gamma_constraint": None, "beta_constraint": None}
+        # After a training step constraints would change what has to undo itself, and regularisers add to the loss.
+        config |= {f"{name}_{kind}": None for name in ("gamma", "beta") for kind in ("constraint", "regularizer")}
         vectors = (np.zeros(channels, precision),) * 4
         chain.append(
             norm.changed(
@@ -195,6 +195,7 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
                 inputs=(),
                 call=None,
                 shape=node.shape,
+                trainable=True,
                 masked=node.masked,
                 weights=vectors,
                 constraints=(),

@@ -31,5 +31,9 @@ def one_line(problem: str, reason: str, way_out: str) -> str:
 
 def shown(value: Any) -> str:
     """A value as its author wrote it, cut to what fits into a line."""
-    text = " ".join(repr(value).split())
+    return cut(" ".join(repr(value).split()))
+
+
+def cut(text: str) -> str:
+    """The beginning of a text, if it is too long for a part of a line."""
     return text if len(text) <= 100 else f"{text[:97]}…"

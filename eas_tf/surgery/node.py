@@ -65,6 +65,8 @@ class Node:
     """The shape of its output, without the batch axis; channels are last."""
     dtype: str = "float32"
     """Of its output."""
+    trainable: bool = True
+    """Whether the layer is trained; if not, it or a model that it is in is frozen."""
     masked: bool = False
     """Whether a mask travels with its output, which layers that know none would drop."""
     further_shapes: Mapping[int, tuple[int | None, ...]] = field(default_factory=dict)
@@ -125,12 +127,17 @@ def slots(structure: Any) -> list[int]:
     return [part.index for part in keras.tree.flatten(structure) if isinstance(part, Slot)]
 
 
+def as_type(structure: Any, parts: list[Any]) -> Any:
+    """Parts in a list or a tuple, with names or without, as another structure is one."""
+    return type(structure)(*parts) if hasattr(structure, "_fields") else type(structure)(parts)
+
+
 def filled(structure: Any, values: Sequence[Any]) -> Any:
     """A structure of lists, tuples and dictionaries with each slot replaced by the value of its number."""
     if isinstance(structure, Slot):
         return values[structure.index]
     if isinstance(structure, list | tuple):
-        return type(structure)(filled(part, values) for part in structure)
+        return as_type(structure, [filled(part, values) for part in structure])
     if isinstance(structure, dict):
         return {key: filled(part, values) for key, part in structure.items()}
     return structure

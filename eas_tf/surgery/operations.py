@@ -89,8 +89,8 @@ def deepen(
 ) -> keras.Model:
     """A new model with the same outputs, in which a new layer comes after one whose values are never negative.
 
-    The new layer is a convolution, or a dense layer after vectors, then a ReLU. If there is a batch norm above `after`,
-    there is one in the new layer, with the same epsilon and momentum.
+    The new layer is a convolution, or a dense layer after vectors and where a mask goes with the values, then a ReLU.
+    If there is a batch norm above `after`, there is one in the new layer, with the same epsilon and momentum.
 
     Args:
         model: A functional or sequential model. It is not changed.

@@ -13,7 +13,7 @@ import numpy as np
 from eas_tf.errors import UnsupportedLayer
 from eas_tf.surgery.compilation import Places, reaches, read_compilation
 from eas_tf.surgery.messages import keras_reason, one_line, shown
-from eas_tf.surgery.node import Frame, Node, Slot, tensor
+from eas_tf.surgery.node import Frame, Node, Slot, as_type, tensor
 
 #: A layer's name and the number of one of its outputs.
 Reference: TypeAlias = tuple[str, int]
@@ -62,6 +62,7 @@ class _Reader:
                 inputs=tuple(received),
                 shape=tuple(outputs[0].shape[1:]),
                 dtype=outputs[0].dtype,
+                trainable=getattr(operation, "trainable", True),
                 masked=masked or getattr(outputs[0], "_keras_mask", None) is not None,
                 further_shapes={
                     k: tuple(each.shape[1:]) for k, each in enumerate(outputs) if k and (operation.name, k) in used
@@ -104,19 +105,22 @@ class _Reader:
                 )
         config = _config(operation, node.name)
         _check(operation, config, node.name)
+        # Keras calls no constraint of what is frozen.
+        constraints = tuple(variable.constraint if variable.trainable else None for variable in variables)
         return node.changed(
             config=config,
             weights=tuple(operation.get_weights()) if variables else (),
-            constraints=tuple(variable.constraint for variable in variables),
+            constraints=constraints if any(constraints) else (),
         )
 
     def _check_functions(self, nodes: Iterable[Node]) -> None:
-        """Refuse functions of the user, in lambdas for example, that use the model's own weights."""
+        """Refuse what is the user's, in lambdas or regularisers for example, and uses the model's own weights."""
         for node in nodes:
-            if used := reaches([each for each in node.config.values() if inspect.isroutine(each)], self._places):
+            own = [each for each in node.config.values() if inspect.isroutine(each) or isinstance(each, _PARTS)]
+            if used := reaches(own, self._places):
                 raise UnsupportedLayer(
-                    f"A function in {node.name!r} uses the weights of {used!r}, and in a new model it would go on "
-                    "using the old ones; give each layer weights of its own."
+                    f"A function or a part of {node.name!r} uses the weights of {used!r}, and in a new model it would "
+                    "go on using the old ones; give each layer weights of its own."
                 )
 
 
@@ -193,7 +197,7 @@ def _with_slots(structure: Any, edges: Mapping[Reference, str], tensors: list[st
         return {key: parts[key] for key in structure}
     if isinstance(structure, list | tuple):
         given = [_with_slots(part, edges, tensors) for part in structure]
-        return tuple(given) if isinstance(structure, tuple) else given
+        return as_type(structure, given)
     return keras.ops.convert_to_numpy(structure) if keras.ops.is_tensor(structure) else structure
 
 

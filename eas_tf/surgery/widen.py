@@ -12,15 +12,18 @@ from eas_tf.errors import EASError, IllegalTransformation, UnsupportedLayer
 from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.coupling import Channels, Coupling, Replicas
 from eas_tf.surgery.graph import LayerGraph
-from eas_tf.surgery.messages import shown
+from eas_tf.surgery.messages import cut, keras_reason, shown
 from eas_tf.surgery.node import Node, tensor
 from eas_tf.surgery.rules import Maker, Rule, rule_of
 
 #: Standard deviation of the noise on replicas, relative to that of the kernel (the paper's code).
 NOISE = 1e-2
 
-#: In how many steps of its channels a layer grows in the trial that shows whether constraints stand in its way.
-MUCH_WIDER = 64
+#: How far weights may be apart that are called equal, by their type; more in half precision.
+ROUNDING = {"float64": 1e-8, "float32": 3e-4}
+
+#: How many times as wide a layer gets in the trial that shows whether constraints stand in its way.
+MUCH_WIDER = 8
 
 
 class Strands:
@@ -34,12 +37,7 @@ class Strands:
         for node in graph.nodes:
             if node.frame is None:
                 self._follow(node)
-            # Those of a model within the model act unseen on all that is in it.
-            masks = {node.inputs[number] for number in node.given_as_masks} - set(
-                () if node.frame else graph.data(node)
-            )
-            for edge in masks:
-                self.coupling.fix(self.channels[edge], UnsupportedLayer(f"{node.name!r} takes them as a mask"))
+            self._fix_masks(node)
         for edge in graph.outputs:
             why = IllegalTransformation("its channels are an output of the model")
             self.coupling.fix(self.channels[edge], why)
@@ -53,6 +51,12 @@ class Strands:
             several = UnsupportedLayer(f"surgery has no rule for {node.name!r}, which has several outputs")
             count = (shape[-1] or 1) if shape else 1
             self.channels[tensor(node.name, number)] = replace(self.coupling.fixed(count, several), shape=shape)
+
+    def _fix_masks(self, node: Node) -> None:
+        """No replicas in a mask. What a model within the model is given as one acts unseen on all that is in it."""
+        masks = {node.inputs[number] for number in node.given_as_masks}
+        for edge in masks if node.frame else masks.difference(self.graph.data(node)):
+            self.coupling.fix(self.channels[edge], UnsupportedLayer(f"{node.name!r} takes them as a mask"))
 
     def incoming(self, node: Node) -> list[Channels]:
         """The channels of what a node receives, masks left out."""
@@ -68,16 +72,17 @@ class Strands:
 
     def why_not(self, name: str) -> EASError | None:
         """Why a layer cannot be widened; None if it can."""
-        return self.coupling.why_fixed(self.channels[name]) or self._why_constrained(name)
-
-    def _why_constrained(self, name: str) -> EASError | None:
-        """Which constraint stands in the way of a much wider layer; less may be possible."""
         channels = self.channels[name]
+        return self.coupling.why_fixed(channels) or self.why_constrained(name, MUCH_WIDER * len(channels))
+
+    def why_constrained(self, name: str, width: int) -> EASError | None:
+        """Which constraint stands in the way of a new width; None if none does."""
         if not any(node.constraints for node in self.nodes):
             return None
-        rng, width = np.random.default_rng(0), len(channels) + MUCH_WIDER * self.coupling.step(channels)
+        rng = np.random.default_rng(0)
         try:
-            with_replicas(self, self.coupling.replicas(channels, width, rng=rng, equal_shares=False), None)
+            replicas = self.coupling.replicas(self.channels[name], width, rng=rng, equal_shares=False)
+            with_replicas(self, replicas, None)
         except UnsupportedLayer as error:
             return error
         return None
@@ -169,7 +174,7 @@ def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generat
             changed[node.name] = rule.rewrite(node, incoming, outgoing)
             if not isinstance(changed[node.name], Node):
                 raise _wrong_rule(node, "rewrite", changed[node.name])
-            if any(node.constraints):
+            if node.constraints:
                 _check_constraints(changed[node.name], rule.rewrite(_constrained(node), incoming, outgoing))
             if noise and outgoing and isinstance(rule, Maker):
                 changed[node.name] = rule.with_noise(changed[node.name], outgoing, NOISE, noise)
@@ -179,12 +184,22 @@ def with_replicas(strands: Strands, replicas: Replicas, noise: np.random.Generat
 def _constrained(node: Node) -> Node:
     """The node after a training step that changes nothing: Keras then calls the constraints on the weights."""
 
-    def called(constraint: Any, weight: np.ndarray) -> np.ndarray:
+    def after(constraint: Any, weight: np.ndarray) -> np.ndarray:
         if constraint is None:
             return weight
-        return np.asarray(keras.ops.convert_to_numpy(constraint(keras.ops.convert_to_tensor(weight))), weight.dtype)
+        try:
+            called = constraint(keras.ops.convert_to_tensor(weight))
+        except Exception as error:  # Whatever a constraint of the user's raises.
+            raise UnsupportedLayer(
+                f"{_named(constraint)} of {node.name!r} does not take its new shape: {cut(keras_reason(error))}"
+            ) from error
+        return np.asarray(keras.ops.convert_to_numpy(called), weight.dtype)
 
-    return node.changed(weights=tuple(map(called, node.constraints, node.weights)))
+    return node.changed(weights=tuple(map(after, node.constraints, node.weights)))
+
+
+def _named(constraint: Any) -> str:
+    return f"the constraint {getattr(constraint, '__name__', type(constraint).__name__)}"
 
 
 def _check_constraints(rewritten: Node, expected: Node) -> None:
@@ -196,11 +211,10 @@ def _check_constraints(rewritten: Node, expected: Node) -> None:
     """
     stepped = _constrained(rewritten)
     for constraint, got, wanted in zip(rewritten.constraints, stepped.weights, expected.weights, strict=True):
-        rounding = np.sqrt(np.finfo(wanted.dtype).eps) if constraint else 0
+        got, wanted, rounding = got.astype(float), wanted.astype(float), ROUNDING.get(str(wanted.dtype), 0.03)
         if constraint and not np.allclose(got, wanted, rtol=rounding, atol=rounding * np.abs(wanted).max(initial=0)):
-            name = getattr(constraint, "__name__", type(constraint).__name__)
             raise UnsupportedLayer(
-                f"the constraint {name} of {rewritten.name!r} would change its new weights after a training step, and "
+                f"{_named(constraint)} of {rewritten.name!r} would change its new weights after a training step, and "
                 "with them the function; widen another layer, or build it without the constraint"
             )
 
@@ -214,7 +228,8 @@ def explain_graph(graph: LayerGraph, name: str) -> str:
     head = f"{name} ({graph[name].layer}, {len(made)} channels)"
     why, step = strands.why_not(name), coupling.step(made)
     if why:
-        return f"{head} cannot be widened: {why}."
+        a_little = not coupling.why_fixed(made) and not strands.why_constrained(name, len(made) + step)
+        return f"{head} cannot be widened{' by much' * a_little}: {why}."
 
     def touched(channels: Channels) -> bool:
         return bool(np.isin(coupling.roots(channels), coupling.roots(made)).any())

@@ -39,8 +39,28 @@ def of_rank(name, rank):
     return getattr(layers, f"{name}{rank}D")
 
 
-def functional_model(draw) -> tuple[keras.Model, list[np.ndarray]]:
-    """A model with random weights, and a batch of its inputs, all drawn by a function of hypothesis."""
+#: Each is kept by its weights from the beginning. Not all of them are by replicas.
+CONSTRAINTS = [
+    lambda: keras.constraints.NonNeg(),
+    lambda: keras.constraints.MaxNorm(0.5),
+    lambda: keras.constraints.UnitNorm(axis=0),
+    lambda: keras.constraints.UnitNorm(axis=-1),
+    lambda: keras.constraints.MinMaxNorm(0.4, 0.8),
+]
+
+
+class Keyed(layers.Layer):
+    """Takes a second tensor by a keyword, in which all channels are mixed."""
+
+    def call(self, x, gate=None):
+        return x * keras.ops.mean(keras.ops.sigmoid(gate), axis=-1, keepdims=True)
+
+
+def functional_model(draw, *, unusual: bool = False) -> tuple[keras.Model, list[np.ndarray]]:
+    """A model with random weights, and a batch of its inputs, all drawn by a function of hypothesis.
+
+    An unusual one may also have constants, masks, models within it, constraints, and layers that take several tensors.
+    """
     rank = draw(st.integers(0, 3))
     shape = (*[draw(st.sampled_from([4, 5, 6])) for _ in range(rank)], draw(st.integers(1, 4)))
     inputs = [keras.Input(shape) for _ in range(draw(st.integers(1, 2)))]
@@ -51,6 +71,7 @@ def functional_model(draw) -> tuple[keras.Model, list[np.ndarray]]:
         tensors.append(layers.Embedding(7, draw(st.integers(2, 5)))(inputs[-1]))
     for _ in range(draw(st.integers(2, 7))):
         kinds = [made] * 4 + [passed] * 4 + [moved, joined, joined, concatenated] * 2 + [stopped]
+        kinds += [constant, constant, nested, nested, shared, constrained, constrained, masked] * unusual
         tensors.append(draw(st.sampled_from(kinds))(draw, tensors))
     used = list(inputs if draw(chance(4)) else tensors[: len(inputs)])
     used += [tensors[-1], *draw(st.lists(st.sampled_from(tensors), max_size=1))]
@@ -62,10 +83,20 @@ def functional_model(draw) -> tuple[keras.Model, list[np.ndarray]]:
     batch = [
         rng.integers(7, size=(2, *each.shape[1:])).astype("int32")
         if each.dtype == "int32"
-        else rng.normal(size=(2, *each.shape[1:])).astype("float32")
+        else rng.normal(size=(2, *each.shape[1:])).astype(each.dtype)
         for each in inputs
     ]
-    return randomise(keras.Model(inputs, outputs), rng), batch
+    if unusual and rank == 1:
+        batch[0][:, -1] = 0  # what a mask leaves out
+    return stepped(randomise(keras.Model(inputs, outputs), rng)), batch
+
+
+def stepped(model):
+    """The model after a training step at rate zero: its constraints have acted."""
+    for variable in model.weights:
+        if variable.constraint is not None:
+            variable.assign(variable.constraint(variable))
+    return model
 
 
 def chance(one_in):
@@ -120,7 +151,8 @@ def passed(draw, tensors):
         kinds += [
             lambda draw: layers.PReLU(shared_axes=draw(st.sampled_from([None, [1], list(range(1, rank + 1))]))),
             lambda _: of_rank("SpatialDropout", rank)(0.1),
-            lambda _: of_rank("MaxPooling", rank)(2, strides=1, padding="same"),
+            # TensorFlow pools no volumes of float64.
+            lambda _: of_rank("MaxPooling" if rank < 3 else "AveragePooling", rank)(2, strides=1, padding="same"),
             lambda _: of_rank("AveragePooling", rank)(2, strides=1, padding="same"),
             lambda _: of_rank("ZeroPadding", rank)(1),
             lambda _: of_rank("UpSampling", rank)(2),
@@ -177,6 +209,71 @@ def concatenated(draw, tensors):
     if len(tensor.shape) > 2 and draw(st.booleans()):
         return layers.Concatenate(axis=1)([tensor, draw(st.sampled_from(same))])
     return layers.Concatenate()([tensor, other])
+
+
+def constant(draw, tensors):
+    """Joined with a number, or with an array that has all channels or one, by an operation or a layer."""
+    tensor = draw(st.sampled_from(tensors))
+    rank, channels = len(tensor.shape) - 1, tensor.shape[-1]
+    values = np.random.default_rng(draw(st.integers(0, 9))).normal(size=channels) + draw(st.sampled_from([0.0, 3.0]))
+    array = values.reshape([1] * rank + [channels])[..., : draw(st.sampled_from([1, channels]))]
+    if draw(st.booleans()):
+        if draw(chance(5)):
+            array = np.broadcast_to(array, (2, *tensor.shape[1:-1], array.shape[-1]))
+            return layers.Concatenate()([tensor, keras.ops.convert_to_tensor(array)])
+        return draw(st.sampled_from(JOINS))()(
+            [tensor, draw(st.sampled_from([array, keras.ops.convert_to_tensor(array)]))]
+        )
+    operand = draw(st.sampled_from([array, array[..., 0].flat[0].item()]))
+    operator = draw(st.sampled_from([keras.ops.add, keras.ops.subtract, keras.ops.multiply, keras.ops.maximum]))
+    return operator(operand, tensor) if draw(st.booleans()) else operator(tensor, operand)
+
+
+def nested(draw, tensors):
+    """A model within the model, called with a list or a dictionary, or on an axis that it drops."""
+    z, a = draw(st.sampled_from(tensors)), draw(st.sampled_from(tensors))
+    inputs = {name: keras.Input(each.shape[1:], name=name, dtype=each.dtype) for name, each in (("z", z), ("a", a))}
+    x, y = (layers.Dense(3, activation=draw(st.sampled_from(ACTIVATIONS)))(each) for each in inputs.values())
+    x = layers.Subtract()([x, y]) if z.shape[:-1] == a.shape[:-1] else x
+    structure = draw(st.sampled_from([inputs, list(inputs.values())]))
+    inner = keras.Model(structure, [x, y])
+    given = draw(st.sampled_from([{"z": z, "a": a}, {"a": a, "z": z}, [z, a]]))
+    if isinstance(given, list) != isinstance(structure, list) and (isinstance(given, list) or z.shape != a.shape):
+        given = [z, a] if isinstance(structure, list) else {"a": a, "z": z}  # Keras exchanges inputs of unlike shapes
+    return inner(given)[draw(st.integers(0, 1))]
+
+
+def shared(draw, tensors):
+    """One tensor in several arguments, or another one in an argument that has a name."""
+    tensor, other = draw(st.sampled_from(tensors)), draw(st.sampled_from(tensors))
+    kinds = [lambda: layers.Multiply()([tensor, tensor]), lambda: tensor + tensor, lambda: Keyed()(tensor, gate=tensor)]
+    if tensor.shape[:-1] == other.shape[:-1]:
+        kinds += [lambda: Keyed()(tensor, gate=other), lambda: layers.Concatenate()([tensor, other, tensor])]
+    return draw(st.sampled_from(kinds))()
+
+
+def constrained(draw, tensors):
+    """A layer whose kernel or whose offsets are constrained, and what may widen it or be widened by it."""
+    tensor, constraint = draw(st.sampled_from(tensors)), draw(st.sampled_from(CONSTRAINTS))
+    kinds = [
+        lambda: layers.Dense(4, kernel_constraint=constraint(), activation=draw(st.sampled_from(ACTIVATIONS)))(tensor),
+        lambda: layers.Dense(4, bias_constraint=constraint())(layers.Dense(3, activation="relu")(tensor)),
+        lambda: layers.ReLU()(layers.BatchNormalization(gamma_constraint=keras.constraints.NonNeg())(tensor)),
+    ]
+    if len(tensor.shape) == 3:
+        kinds += [lambda: layers.Conv1D(4, 3, padding="same", kernel_constraint=constraint())(tensor)]
+    return draw(st.sampled_from(kinds))()
+
+
+def masked(draw, tensors):
+    """Positions of zeros are left out by what comes behind, if there are positions in one row."""
+    tensor = draw(st.sampled_from(tensors))
+    if len(tensor.shape) != 3:
+        return tensor
+    tensor = layers.Masking()(tensor)
+    kinds = [lambda: tensor, lambda: layers.SimpleRNN(3, return_sequences=True)(tensor)]
+    kinds += [lambda: layers.ReLU()(layers.SimpleRNN(3, return_sequences=True)(tensor))]
+    return draw(st.sampled_from(kinds))()
 
 
 def head(draw, tensor):

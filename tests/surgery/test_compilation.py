@@ -301,3 +301,117 @@ def test_what_cannot_be_carried_is_said_in_one_line_and_the_child_is_left_uncomp
     assert len(message) <= 300
     assert not grown.compiled
     assert model.compiled
+
+
+class Reaching:
+    """Holds a model in an object in a list."""
+
+    def __init__(self, model):
+        self.held = [{"model": model}]
+
+    def __call__(self, truth, given):
+        return keras.ops.mean(truth - given) + keras.ops.sum(self.held[0]["model"].get_layer("h").kernel)
+
+
+def through_a_helper(model):
+    def penalty():
+        return keras.ops.sum(model.get_layer("h").kernel)
+
+    return lambda truth, given: keras.ops.mean(truth - given) + penalty()
+
+
+def by_default(model):
+    def loss(truth, given, kernel=model.layers[0].kernel):
+        return keras.ops.mean(truth - given) + keras.ops.sum(kernel)
+
+    return loss
+
+
+def in_a_comprehension(model):
+    return lambda truth, given: sum(keras.ops.sum(model.layers[0].kernel) * k for k in (1.0, 2.0)) + truth - given
+
+
+@pytest.mark.parametrize("make", [Reaching, through_a_helper, by_default, in_a_comprehension])
+def test_weights_that_a_loss_reaches_in_any_way_are_found(make):
+    model = sequential()
+    model.compile("sgd", make(model), run_eagerly=True)
+    with pytest.warns(UserWarning, match="a loss or metric uses the weights of 'h'"):
+        assert not widen(model, "h", 8, rng=0).compiled
+
+
+norm = layers.BatchNormalization(name="norm")  # by the name of the attribute that the loss below uses
+
+
+class Settings:
+    weight = 3.0
+
+
+@pytest.mark.filterwarnings("error:The new model:UserWarning")
+def test_what_a_loss_does_not_reach_is_no_obstacle():
+    def loss(truth, given):
+        return Settings.weight * keras.ops.norm(truth - given, axis=-1) if truth is not None else later
+
+    if norm is None:
+        later = 1
+    circle = []
+    circle.append(circle)
+    model = keras.Sequential([keras.Input((4,)), norm, layers.Dense(5, activation="relu", name="h"), layers.Dense(1)])
+    model.compile("sgd", lambda truth, given: loss(truth, given) + len(circle), run_eagerly=True)
+    assert evaluated(widen(model, "h", 8, rng=0)) == pytest.approx(evaluated(model), rel=1e-5)
+
+
+def mapped():
+    optimizers = keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1))
+    optimizers["h/.*"] = keras.optimizers.Adam(0.01)
+    return keras.optimizers.MultiOptimizer(optimizers)
+
+
+class Momentum(keras.optimizers.Optimizer):
+    """Begins a list of slots, and adds to it."""
+
+    def __init__(self, learning_rate=0.1, **options):
+        super().__init__(learning_rate=learning_rate, **options)
+        self.slots = []
+
+    def build(self, variables):
+        if not self.built:
+            super().build(variables)
+            for variable in variables:
+                self.slots.append(self.add_variable_from_reference(variable, "slot"))
+
+    def update_step(self, gradient, variable, learning_rate):
+        slot = self.slots[self._get_variable_index(variable)]
+        self.assign(slot, slot * 0.9 + gradient)
+        self.assign_sub(variable, keras.ops.cast(learning_rate, variable.dtype) * slot)
+
+
+class Several(keras.optimizers.SGD):
+    """Holds others in a list."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.others = [keras.optimizers.Adam(0.1), keras.optimizers.SGD(0.2)]
+
+
+@pytest.mark.parametrize("make", [mapped, Momentum, Several])
+@pytest.mark.parametrize("trained", [False, True], ids=["new", "used"])
+def test_optimizers_in_optimizers_are_new_too(make, trained):
+    model = sequential()
+    model.compile(make(), "mse", run_eagerly=True)
+    if trained:
+        model.fit(BATCH, np.ones((8, 1)), verbose=0)
+    grown = widen(model, "h", 8, rng=0)
+    assert grown.compiled
+    for each in (grown, model, grown):
+        each.fit(BATCH, np.ones((8, 1)), verbose=0)
+    for old, new in zip(getattr(model.optimizer, "others", ()), getattr(grown.optimizer, "others", ()), strict=True):
+        assert old is not new
+
+
+def test_optimizers_that_a_function_chooses_cannot_be_carried():
+    model, one, other = sequential(), keras.optimizers.SGD(0.1), keras.optimizers.Adam(0.1)
+    chosen = keras.optimizers.MultiOptimizer(lambda variable: one if "bias" in variable.path else other)
+    model.compile(chosen, "mse", run_eagerly=True)
+    with pytest.warns(UserWarning, match="chooses among others by a function, which"):
+        assert not widen(model, "h", 8, rng=0).compiled
+    model.fit(BATCH, np.ones((8, 1)), verbose=0)

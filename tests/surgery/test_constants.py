@@ -92,6 +92,12 @@ def test_three_inputs_of_which_one_is_a_constant():
     check(model_of(join), expected=("d", "e"))
 
 
+def test_inputs_by_keyword():
+    check(model_of(lambda x: layers.Add()(inputs=[x, ops.convert_to_tensor(MIXED[None])])))
+    check(model_of(lambda x: layers.Concatenate()(inputs=[x, ops.convert_to_tensor(MIXED[None])])), BATCH[:1])
+    check(model_of(lambda x: ops.add(x2=x, x1=MIXED)))
+
+
 def test_a_constant_that_has_all_the_channels():
     """A single channel is broadcast to the constant's, and cannot be repeated."""
     inputs = keras.Input((8,))

@@ -141,6 +141,7 @@ def test_what_a_constraint_allows_is_widened_though_more_would_not_be():
     assert output_difference(model, trained(wider), BATCH) < 1e-6
     with pytest.raises(EASError, match="the constraint MinMaxNorm of 'out'"):
         widen(model, "h", 600, rng=0)
+    assert "cannot be widened by much: the constraint" in explain(model, "h")
 
 
 @pytest.mark.parametrize("constraint", [constraints.UnitNorm(), constraints.NonNeg(), constraints.MaxNorm(0.1)])
@@ -150,3 +151,41 @@ def test_an_inserted_batch_norm_has_no_constraints(constraint):
     deeper = deepen(model, "r", data=BATCH)
     assert output_difference(model, trained(deeper), BATCH) < 1e-6
     assert deepenable(model) == ["r"]
+
+
+def test_constraints_of_frozen_layers_never_act():
+    model = dense(kernel_constraint=constraints.UnitNorm(axis=0))
+    model.get_layer("out").trainable = False
+    assert widenable(model) == {"h": 6}
+    wider = widen(model, "h", 12, rng=0)
+    assert not wider.get_layer("out").trainable
+    assert output_difference(model, trained(wider), BATCH) < 1e-6
+
+
+class Mask(constraints.Constraint):
+    """Prunes a kernel of one shape."""
+
+    def __init__(self, mask):
+        self.mask = mask
+
+    def __call__(self, weight):
+        return weight * self.mask
+
+
+def test_a_constraint_that_takes_one_shape_only_is_named():
+    h = layers.Dense(6, activation="relu", name="h", kernel_constraint=Mask(np.ones((8, 6), "float32")))
+    model = keras.Sequential([keras.Input((8,)), h, layers.Dense(5, activation="relu", name="g"), layers.Dense(2)])
+    assert widenable(model) == {"g": 5}
+    assert output_difference(model, widen(model, "g", 7, rng=0), BATCH) < 1e-6
+    with pytest.raises(EASError, match="the constraint Mask of 'h' does not take its new shape") as caught:
+        widen(model, "h", 9, rng=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("policy", ["bfloat16", "float16", "mixed_float16"])
+def test_constraints_in_half_precision(policy):
+    options = {"dtype": policy, "kernel_constraint": constraints.MaxNorm(3.0)}
+    h = layers.Dense(6, activation="relu", name="h", **options)
+    model = keras.Sequential([keras.Input((8,)), h, layers.Dense(2, name="out", **options)])
+    assert widenable(model) == {"h": 6}
+    assert output_difference(model, widen(model, "h", 9, rng=0), BATCH) < 0.05

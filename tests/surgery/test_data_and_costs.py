@@ -256,3 +256,53 @@ def test_groups_that_cut_across_each_other_grow_together():
         assert output_difference(model, widen(model, "c", 12, rng=seed), batch) < 1e-6
     with pytest.raises(EASError, match="grow by multiples of 6"):
         widen(model, "c", 9, rng=0)
+
+
+class Bare(layers.Layer):
+    """Has a configuration without the flags that Keras's layers have."""
+
+    def __init__(self, units=4, **options):
+        super().__init__(**options)
+        self.units = units
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+
+    def call(self, x):
+        return keras.ops.relu(keras.ops.matmul(x, self.kernel))
+
+    def get_config(self):
+        return {"units": self.units}
+
+
+@pytest.mark.parametrize("frozen", ["bare", "g", "inner"])
+def test_what_is_frozen_stays_frozen(frozen):
+    taken, inputs = keras.Input((5,)), keras.Input((8,))
+    inner = keras.Model(taken, layers.BatchNormalization(name="n")(layers.Dense(4, name="g")(taken)), name="inner")
+    model = keras.Model(inputs, layers.Dense(2, name="out")(inner(Bare(5, name="bare")(inputs))))
+    (inner if frozen == "g" else model).get_layer(frozen).trainable = False
+    names = [variable.path.partition("/")[2] for variable in model.trainable_variables]
+    grown = widen(model, "inner/g", 7, rng=0)
+    assert len(grown.trainable_variables) == len(names)
+    assert grown.get_layer("bare").trainable == (frozen != "bare")
+    assert grown.get_layer("inner").get_layer("g").trainable == (frozen == "bare")
+
+
+class Near(keras.regularizers.Regularizer):
+    """Draws a kernel towards another layer's."""
+
+    def __init__(self, other):
+        self.other = other
+
+    def __call__(self, weight):
+        return keras.ops.sum(keras.ops.square(weight - self.other.kernel))
+
+    def get_config(self):
+        return {}
+
+
+def test_a_regulariser_that_uses_another_layer_is_refused_by_name():
+    taken, code = keras.Input((6,)), layers.Dense(6, activation="relu", name="code")
+    x = layers.Dense(6, name="near", kernel_regularizer=Near(code))(code(taken))
+    with pytest.raises(UnsupportedLayer, match="A function or a part of 'near' uses the weights of 'code'"):
+        grow(keras.Model(taken, x), [])

@@ -151,6 +151,17 @@ def tied_by_a_lambda(code, hidden):
     return layers.Lambda(lambda x: x * keras.ops.sum(code.kernel), name="back")(hidden)
 
 
+def tied_by_a_helper(code, hidden):
+    def back(x):
+        return x * keras.ops.sum(code.kernel)
+
+    return layers.Lambda(lambda x: back(x), name="back")(hidden)
+
+
+def tied_by_default(code, hidden):
+    return layers.Lambda(lambda x, w=code.kernel: x * keras.ops.sum(w), name="back")(hidden)
+
+
 def tied_by_a_wrapper(code, hidden):
     sequence = layers.RepeatVector(3)(layers.Dense(8)(hidden))
     return layers.Flatten()(layers.TimeDistributed(code, name="back")(sequence))
@@ -166,6 +177,8 @@ TIES = [
     tied_by_a_variable,
     tied_by_an_operation,
     tied_by_a_lambda,
+    tied_by_a_helper,
+    tied_by_default,
     tied_by_a_wrapper,
     tied_within_a_model,
 ]

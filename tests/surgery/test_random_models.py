@@ -1,16 +1,31 @@
 """Surgery on random functional models: within rounding, or refused by name."""
 
+import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from random_models import functional_model
+from random_models import functional_model, stepped
 
 from eas_tf.errors import EASError, IllegalTransformation
-from eas_tf.surgery import Deepen, LayerGraph, Widen, deepenable, grow, output_difference, widen, widen_graph, widenable
+from eas_tf.surgery import (
+    Deepen,
+    LayerGraph,
+    Widen,
+    deepen,
+    deepenable,
+    grow,
+    output_difference,
+    widen,
+    widen_graph,
+    widenable,
+)
 
-# A random model may well take the softmax of a single channel.
-pytestmark = pytest.mark.filterwarnings(r"ignore:[\s\S]*softmax over axis:UserWarning")
+# A random model may well take the softmax of a single channel, and drop a mask.
+pytestmark = [
+    pytest.mark.filterwarnings(r"ignore:[\s\S]*softmax over axis:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
+]
 UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
@@ -55,3 +70,45 @@ def test_random_models_grow_or_refuse(data):
 @given(st.data())
 def test_two_thousand_random_models_grow_or_refuse(data):
     check(data)
+
+
+@pytest.fixture
+def float64():
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def check_all_that_is_listed(data):
+    """Widen each layer that is listed, and insert one at each place that is listed: exact, each by itself."""
+    model, batch = functional_model(data.draw, unusual=True)
+    before = model.get_weights()
+    for name, units in widenable(model).items():
+        wider = widen(model, name, 2 * units, rng=data.draw(st.integers(0, 99)))
+        assert output_difference(model, wider, batch) <= 1e-10, f"widen {name}"
+        # The constraints themselves are only as exact as the 1e-7 that they add to each norm.
+        assert output_difference(model, stepped(wider), batch) <= 1e-5, f"widen {name}, then a step"
+        event("widened")
+    for place in deepenable(model):
+        deeper = deepen(model, place, kernel_size=data.draw(st.sampled_from([1, 3])), data=batch)
+        assert output_difference(model, deeper, batch) <= 1e-10, f"deepen {place}"
+        assert output_difference(model, stepped(deeper), batch) <= 1e-5, f"deepen {place}, then a step"
+        event("deepened")
+    assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.usefixtures("float64")
+@settings(max_examples=15, **UNHURRIED)
+@given(st.data())
+def test_all_that_is_listed_is_exact(data):
+    check_all_that_is_listed(data)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)
+@pytest.mark.usefixtures("float64")
+@settings(max_examples=1000, **UNHURRIED)
+@given(st.data())
+def test_all_that_a_thousand_models_list_is_exact(data):
+    check_all_that_is_listed(data)

@@ -1,6 +1,6 @@
 """Rules of layers and operations with several inputs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -62,15 +62,15 @@ def _constants(node: Node) -> Iterator[Any]:
     return (operand for operand in _operands(node) if not isinstance(operand, Slot))
 
 
-def _with_constants(node: Node, change: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _with_constants(node: Node, change: Callable[[Any], Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The call of a node with other constants."""
 
     def changed(operand: Any) -> Any:
+        if isinstance(operand, list | tuple) and issubclass(node.kind, keras.layers.Layer):
+            return [changed(each) for each in operand]
         return operand if isinstance(operand, Slot) else change(operand)
 
     arguments, keywords = node.call or ((), {})
-    if issubclass(node.kind, keras.layers.Layer):
-        return tuple([changed(operand) for operand in operands] for operands in arguments), dict(keywords)
     return tuple(map(changed, arguments)), {key: changed(operand) for key, operand in keywords.items()}
 
 
