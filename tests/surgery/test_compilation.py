@@ -216,14 +216,14 @@ def test_optimizers_of_the_same_settings_take_the_same_steps(make, trained):
     model, twin = sequential(), sequential()
     model.compile(make(), "mse", run_eagerly=True)
     if trained:
-        model.fit(BATCH, np.ones((8, 1)), epochs=3, verbose=0)
+        model.fit(BATCH, np.ones((8, 1)), epochs=2, verbose=0)
     grown = grow(model, [])
     assert type(grown.optimizer) is type(model.optimizer)
     assert grown.optimizer is not model.optimizer
     twin.set_weights(model.get_weights())
     twin.compile(make(), "mse", run_eagerly=True)
     for each in (grown, twin):
-        each.fit(BATCH, np.ones((8, 1)), epochs=5, verbose=0)
+        each.fit(BATCH, np.ones((8, 1)), epochs=3, verbose=0)
     for got, expected in zip(grown.get_weights(), twin.get_weights(), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert not np.allclose(grown.get_weights()[0], model.get_weights()[0])

@@ -30,7 +30,7 @@ def trained(model):
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 1.0
-    model.compile(keras.optimizers.SGD(0.0), "mse")
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
     model.fit(model_batch(model), np.zeros((16, *model.output_shape[1:])), verbose=0)
     return model
 
@@ -110,7 +110,7 @@ def test_constraints_that_leave_the_function_alone(case):
     model = make(**options)
     assert "h" in widenable(model)
     batch = model_batch(model)
-    for width in (7, 12, 40):
+    for width in (7, 40):
         wider = widen(model, "h", width, rng=width)
         assert output_difference(model, wider, batch) < 1e-6
         assert output_difference(model, trained(wider), batch) < 1e-5
