@@ -237,11 +237,13 @@ def check(name: str, most: int | None, rng: np.random.Generator) -> bool:
         for fault in faults(trial):
             print(f"{name}: {kind} {place}: {fault}", file=sys.stderr)
     tried = [*done["widen"], *done["deepen"]]
+    graph = LayerGraph.from_keras(model)
+    possible = len(Strands(graph).widenable()), len(deepenable_graph(graph))
     row = [
         name,
         f"{model.count_params():,}",
         str(sum(bool(layer.weights) for layer in model.layers)),
-        *(str(len(each)) for each in done.values()),
+        *(f"{len(each)} of {total}" for each, total in zip(done.values(), possible, strict=True)),
         f"{np.max([trial.difference for trial in tried]):.1e}",
         f"{np.min([trial.kernel for trial in tried]):.1e}",
         f"{sum(trial.channel > LIMIT for trial in tried)} of {len(tried)}",
