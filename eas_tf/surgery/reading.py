@@ -58,7 +58,7 @@ class _Reader:
                 name=name,
                 kind=type(operation),
                 config={},
-                call=_call(calls[operation], name, edges, received),
+                call=_call(calls[operation], edges, received),
                 inputs=tuple(received),
                 shape=tuple(outputs[0].shape[1:]),
                 dtype=outputs[0].dtype,
@@ -114,13 +114,13 @@ class _Reader:
         )
 
     def _check_functions(self, nodes: Iterable[Node]) -> None:
-        """Refuse what is the user's, in lambdas or regularisers for example, and uses the model's own weights."""
+        """Refuse what uses the model's own weights: functions, parts of the user's own, arguments of calls."""
         for node in nodes:
             own = [each for each in node.config.values() if inspect.isroutine(each) or isinstance(each, _PARTS)]
-            if used := reaches(own, self._places):
+            if used := reaches([*own, node.call], self._places):
                 raise UnsupportedLayer(
-                    f"A function or a part of {node.name!r} uses the weights of {used!r}, and in a new model it would "
-                    "go on using the old ones; give each layer weights of its own."
+                    f"A function, a part or an argument of {node.name!r} uses the weights of {used!r}, and in a new "
+                    "model it would go on using the old ones; give each layer weights of its own."
                 )
 
 
@@ -166,18 +166,12 @@ def _calls(functional: keras.Model) -> tuple[dict[Any, Any], set[Reference]]:
 
 
 def _call(
-    call: Any, name: str, edges: Mapping[Reference, str], received: list[str]
+    call: Any, edges: Mapping[Reference, str], received: list[str]
 ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
     """The arguments of a layer's call, whose tensors are appended to `received`; None for one tensor or one list."""
     if not call.input_tensors:
         return None
     given, keywords = call.arguments.args, call.arguments.kwargs
-    for value in keras.tree.flatten([given, keywords]):
-        if hasattr(value, "assign"):
-            raise UnsupportedLayer(
-                f"{name!r} takes the variable {value.name!r} as an argument, which a new model would not share; use it "
-                "in a layer of its own."
-            )
     arguments = tuple(_with_slots(argument, edges, received) for argument in given)
     named = {key: _with_slots(value, edges, received) for key, value in keywords.items() if value is not None}
     only = arguments[0] if len(arguments) == 1 and not named else None
@@ -198,7 +192,8 @@ def _with_slots(structure: Any, edges: Mapping[Reference, str], tensors: list[st
     if isinstance(structure, list | tuple):
         given = [_with_slots(part, edges, tensors) for part in structure]
         return as_type(structure, given)
-    return keras.ops.convert_to_numpy(structure) if keras.ops.is_tensor(structure) else structure
+    is_constant = keras.ops.is_tensor(structure) and not hasattr(structure, "assign")  # A variable may be assigned to.
+    return keras.ops.convert_to_numpy(structure) if is_constant else structure
 
 
 def _entering(node: Node, functional: keras.Model) -> list[str]:

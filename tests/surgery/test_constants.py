@@ -124,6 +124,19 @@ def test_a_tensor_without_channels_is_not_met_by_channels():
     assert widenable(model) == {}
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1), (4,)])
+def test_variables_of_the_users_stay_variables(shape):
+    """Values may be assigned to them after surgery, so both models go on using them."""
+    variable = keras.Variable(np.full(shape, 3.0), trainable=False)
+    model = model_of(lambda x: ops.relu(x * variable))
+    assert set(widenable(model)) == ({"d"} if shape != (4,) else set())
+    assert all("multiply" not in place for place in deepenable(model))
+    children = [widen(model, name, 9, rng=0) for name in widenable(model)] + [deepen(model, "d")]
+    variable.assign(np.full(shape, -2.0))
+    for child in children:
+        assert output_difference(model, child, BATCH) < 1e-6
+
+
 def test_large_constants_count_in_the_digest():
     from eas_tf.surgery import LayerGraph
 

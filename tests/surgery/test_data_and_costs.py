@@ -304,5 +304,5 @@ class Near(keras.regularizers.Regularizer):
 def test_a_regulariser_that_uses_another_layer_is_refused_by_name():
     taken, code = keras.Input((6,)), layers.Dense(6, activation="relu", name="code")
     x = layers.Dense(6, name="near", kernel_regularizer=Near(code))(code(taken))
-    with pytest.raises(UnsupportedLayer, match="A function or a part of 'near' uses the weights of 'code'"):
+    with pytest.raises(UnsupportedLayer, match="argument of 'near' uses the weights of 'code'"):
         grow(keras.Model(taken, x), [])

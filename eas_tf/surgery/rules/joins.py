@@ -16,7 +16,8 @@ from eas_tf.surgery.rules.rule import Rule, channel_count, operation_rules, rule
 class Join(Rule):
     """Value by value: each channel of one input meets the same channel of the others, or a single one.
 
-    An input may be a constant: a number, or an array that is the same in each call.
+    An input may be a constant: a number, or an array that is the same in each call. A variable of the user's, to which
+    values may be assigned, may hold a single one only.
     """
 
     def channels(self, node: Node, incoming: Sequence[Channels], coupling: Coupling) -> Channels:
@@ -38,6 +39,8 @@ class Join(Rule):
             return joined
 
         def repeated(operand: Any) -> Any:
+            if _is_variable(operand):
+                return operand
             array = np.asarray(operand)
             return outgoing.select(array) if array.ndim and array.shape[-1] == channel_count(node) > 1 else operand
 
@@ -45,10 +48,10 @@ class Join(Rule):
 
     def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
         """If no input is negative, or one of a maximum; a difference or a quotient may be."""
-        signs = [*incoming, *(bool(np.all(np.asarray(constant) >= 0)) for constant in _constants(node))]
-        return node.layer not in ("Subtract", "Divide", "TrueDivide") and (any if node.layer == "Maximum" else all)(
-            signs
-        )
+        if node.layer in ("Subtract", "Divide", "TrueDivide"):
+            return False
+        signs = [*incoming, *map(_is_never_negative, _constants(node))]
+        return (any if node.layer == "Maximum" else all)(signs)
 
 
 def _operands(node: Node) -> list[Any]:
@@ -56,6 +59,14 @@ def _operands(node: Node) -> list[Any]:
     arguments, keywords = node.call or ((), {})
     operands = [*arguments, *keywords.values()]
     return list(operands[0]) if operands and issubclass(node.kind, keras.layers.Layer) else operands
+
+
+def _is_variable(operand: Any) -> bool:
+    return hasattr(operand, "assign")
+
+
+def _is_never_negative(constant: Any) -> bool:
+    return not _is_variable(constant) and bool(np.all(np.asarray(constant) >= 0))
 
 
 def _constants(node: Node) -> Iterator[Any]:
@@ -79,10 +90,15 @@ def _are_aligned(node: Node, incoming: Sequence[Channels]) -> bool:
 
     Layers align inputs by their batch axes, operations by their last ones.
     """
-    arrays, ranks = [np.asarray(constant) for constant in _constants(node)], [len(each.shape) for each in incoming]
-    least = 2 if issubclass(node.kind, keras.layers.Layer) else 0
-    if not all(array.dtype.kind in "biufV" and least <= array.ndim <= 1 + len(node.shape) for array in arrays):
-        return False
+    ranks, least = [len(each.shape) for each in incoming], 2 if issubclass(node.kind, keras.layers.Layer) else 0
+    for constant in _constants(node):
+        if _is_variable(constant):
+            constant = np.broadcast_to(0, constant.shape)
+            if constant.size > 1:
+                return False
+        array = np.asarray(constant)
+        if array.dtype.kind not in "biufV" or not least <= array.ndim <= 1 + len(node.shape):
+            return False
     return least > 0 or min(ranks) > 0 or max(ranks) == 0
 
 
