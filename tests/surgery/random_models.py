@@ -153,12 +153,12 @@ def passed(draw, tensors):
             lambda _: of_rank("SpatialDropout", rank)(0.1),
             lambda _: of_rank("ZeroPadding", rank)(1),
             lambda _: of_rank("UpSampling", rank)(2),
-            lambda _: of_rank("AdaptiveAveragePooling", rank)(2),
         ]
     if rank in (1, 2) or (rank == 3 and keras.config.dtype_policy().name != "float64"):  # TensorFlow has no such kernel
         kinds += [
             lambda _: of_rank("MaxPooling", rank)(2, strides=1, padding="same"),
             lambda _: of_rank("AveragePooling", rank)(2, strides=1, padding="same"),
+            lambda _: of_rank("AdaptiveAveragePooling", rank)(2),
         ]
     if rank == 2:
         kinds += [lambda _: layers.Resizing(3, 5), lambda _: layers.UpSampling2D(2, interpolation="bicubic")]
