@@ -27,13 +27,17 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
       kernels]`; `widen`, int8 `[max_layers]`; zero for the part that is not due. Every choice among the layers that
       may be widened is legal, none too. In the fully connected block no kernel is chosen: only number 0 is legal.
       Where no layer can be inserted, `[0, 0, 0]` is legal and inserts none. `action_space.sample(mask=...)` takes
-      the mask as it is, and draws a legal action; that of a vector environment too.
+      this mask and draws a legal action, in vector environments too.
     - **Illegal actions** change nothing but use up the step, and set `info["illegal"]`.
     - **Reward**: 0 until the last step, then tan(score * pi / 2); 0 for a failed child. The score is the accuracy on
       the validation images, times (size / size of the start network)^-price for each price, at most 1 (MnasNet,
       Equation 2, where -price is w and was -0.07). Without a price it is the accuracy.
     - **Other info**: `architecture`, the layer string; `parameters`; at the end `accuracy`, `score`, `failure` (empty
       if there was none) and `transformations`.
+
+    - **Copies and processes**: `copy.deepcopy` and `pickle` work at any time; a copy trains with an evaluator of its
+      own. A process that is forked after TensorFlow was used cannot train, and raises `InvalidConfiguration`: make
+      `AsyncVectorEnv` with `context="spawn"`.
 
     Version 0 is the first.
 
