@@ -13,6 +13,7 @@ from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
+from eas_tf.evaluation.worker_start import check_worker_start
 from eas_tf.training.forks import check_fork
 from eas_tf.training.recipe import check_dropout
 
@@ -74,12 +75,15 @@ class EvaluatorConfig(EngineConfig):
         """Load the data, and train the start network or take it from the cache.
 
         Raises:
-            InvalidConfiguration: If TensorFlow was used before this process was forked.
+            InvalidConfiguration: If TensorFlow was used before this process was forked, or if workers cannot be
+                started from here.
             InvalidData: If the data is not there, or does not fit the network.
         """
         if self.kind == "surrogate":
             return SurrogateEvaluator(space)
         check_fork()
+        if self.engine == "pool":
+            check_worker_start()
         # TensorFlow takes seconds to import, and an environment is made, checked and vectorised without it.
         from platformdirs import user_cache_dir
 
