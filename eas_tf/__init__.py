@@ -11,6 +11,7 @@
 """
 
 from eas_tf.registration import register_environments
+from eas_tf.training import forks as _forks  # noqa: F401 - notes every fork from now on
 
 __version__ = "0.1.0"
 

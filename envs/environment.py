@@ -10,6 +10,7 @@ from eas_tf.architecture import Architecture
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
 from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.envs.transition import SCHEDULE
+from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
 from eas_tf.evaluation.price import Price
 
@@ -25,13 +26,18 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     - **Legal actions** in `info["action_mask"]` after `reset` and `step`: `deepen`, int8 `[blocks, positions,
       kernels]`; `widen`, int8 `[max_layers]`; zero for the part that is not due. Every choice among the layers that
       may be widened is legal, none too. In the fully connected block no kernel is chosen: only number 0 is legal.
-      Where no layer can be inserted, `[0, 0, 0]` is legal and inserts none.
+      Where no layer can be inserted, `[0, 0, 0]` is legal and inserts none. `action_space.sample(mask=...)` takes
+      this mask and draws a legal action, in vector environments too.
     - **Illegal actions** change nothing but use up the step, and set `info["illegal"]`.
     - **Reward**: 0 until the last step, then tan(score * pi / 2); 0 for a failed child. The score is the accuracy on
       the validation images, times (size / size of the start network)^-price for each price, at most 1 (MnasNet,
       Equation 2, where -price is w and was -0.07). Without a price it is the accuracy.
     - **Other info**: `architecture`, the layer string; `parameters`; at the end `accuracy`, `score`, `failure` (empty
       if there was none) and `transformations`.
+
+    - **Copies and processes**: `copy.deepcopy` and `pickle` work at any time; a copy trains with an evaluator of its
+      own. A process that is forked after TensorFlow was used cannot train, and raises `InvalidConfiguration`: make
+      `AsyncVectorEnv` with `context="spawn"`.
 
     Version 0 is the first.
 
@@ -76,6 +82,9 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         render_mode: str | None = None,
         **options: Any,
     ) -> None:
+        if render_mode not in (None, *self.metadata["render_modes"]):
+            modes = ", ".join(self.metadata["render_modes"])
+            raise InvalidConfiguration(f"The render modes are {modes}, and None. Received: {render_mode!r}")
         self.process = make_process(
             space=space,
             input_shape=input_shape,
@@ -117,13 +126,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     def render(self) -> str | np.ndarray | None:
         """The layer string, or a picture, uint8 `[height, width, 3]`."""
-        if self.render_mode == "ansi":
-            return f"{self.architecture}\n"
-        if self.render_mode == "rgb_array":
-            from eas_tf.envs.drawing import draw
-
-            return draw(self.architecture)
-        return None
+        return self._episode.render(self.render_mode)
 
     def close(self) -> None:
         """End the processes that train children, if there are any."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from eas_tf.architecture import parse_architecture, space_named
 from eas_tf.envs.encoding import token_limits
+from eas_tf.envs.spaces import Actions, Insertions, Widenings
 from eas_tf.envs.transition import DUE, Process, action_mask, initial, observation, reward, score, transition
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
@@ -54,12 +55,12 @@ def observation_space(process: Process) -> gym.spaces.Dict:
     )
 
 
-def action_space(process: Process) -> gym.spaces.Dict:
+def action_space(process: Process) -> Actions:
     """The space of the actions that `transition.transition` takes."""
     space = process.space
-    return gym.spaces.Dict(
-        deepen=gym.spaces.MultiDiscrete([space.max_blocks, space.block_length, len(space.kernels)]),
-        widen=gym.spaces.MultiBinary(space.max_layers),
+    return Actions(
+        deepen=Insertions([space.max_blocks, space.block_length, len(space.kernels)]),
+        widen=Widenings(space.max_layers),
     )
 
 
@@ -103,6 +104,16 @@ class Episode:
             "parameters": self.state.architecture.parameter_count,
             "illegal": not self._legal,
         }
+
+    def render(self, mode: str | None) -> str | np.ndarray | None:
+        """The layer string for "ansi", a picture, uint8 `[height, width, 3]`, for "rgb_array", or None."""
+        if mode == "ansi":
+            return f"{self.state.architecture}\n"
+        if mode == "rgb_array":
+            from eas_tf.envs.drawing import draw  # matplotlib takes a while to import
+
+            return draw(self.state.architecture)
+        return None
 
     def request(self, evaluator: Evaluator, rng: np.random.Generator) -> Request:
         """What is to be evaluated at the end."""

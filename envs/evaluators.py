@@ -1,9 +1,11 @@
 """Which evaluator stands behind an environment, as JSON types; built when the first episode ends."""
 
+import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.data import CropAndFlip, check_crop_and_flip
@@ -11,6 +13,8 @@ from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
+from eas_tf.evaluation.worker_start import check_worker_start
+from eas_tf.training.forks import check_fork
 from eas_tf.training.recipe import check_dropout
 
 Kind = Literal["train", "surrogate"]
@@ -71,10 +75,15 @@ class EvaluatorConfig(EngineConfig):
         """Load the data, and train the start network or take it from the cache.
 
         Raises:
+            InvalidConfiguration: If TensorFlow was used before this process was forked, or if workers cannot be
+                started from here.
             InvalidData: If the data is not there, or does not fit the network.
         """
         if self.kind == "surrogate":
             return SurrogateEvaluator(space)
+        check_fork()
+        if self.engine == "pool":
+            check_worker_start()
         # TensorFlow takes seconds to import, and an environment is made, checked and vectorised without it.
         from platformdirs import user_cache_dir
 
@@ -106,6 +115,8 @@ class EvaluatorConfig(EngineConfig):
 class EvaluatorSource:
     """What gives an environment its evaluator when the first episode ends; a wrong configuration is refused now.
 
+    A copy, a pickle or a forked process builds an evaluator of its own; copies share an evaluator that was given.
+
     Args:
         evaluator: "train", "surrogate", or an evaluator.
         process: The environment's.
@@ -117,15 +128,31 @@ class EvaluatorSource:
         kind: Any = evaluator if self._is_ours else "surrogate"
         self._config = EvaluatorConfig(kind=kind, **options)
         self._evaluator = evaluator if isinstance(evaluator, Evaluator) else None
+        self._built_by = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # TensorFlow's state, open files and processes can be neither copied nor pickled.
+        return self.__dict__ | ({"_evaluator": None} if self._is_ours else {})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return copy.copy(self)
 
     def __call__(self) -> Evaluator:
         """The evaluator, built if it is not yet."""
+        self._leave_to_parent()
         if self._evaluator is None:
             self._evaluator = self._config.build(self._process.space, self._process.start)
+            self._built_by = os.getpid()
         return self._evaluator
 
     def close(self) -> None:
         """End what the evaluator has started, if it was built here."""
+        self._leave_to_parent()
         if self._is_ours and self._evaluator is not None:
             self._evaluator.close()
+            self._evaluator = None
+
+    def _leave_to_parent(self) -> None:
+        """Forget an evaluator that another process has built: its workers do not answer to this one."""
+        if self._is_ours and self._built_by != os.getpid():
             self._evaluator = None

@@ -19,14 +19,13 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
     (Gymnasium's autoreset mode NEXT_STEP).
     """
 
-    metadata = {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
+    metadata = EASEnv.metadata | {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
 
     def __init__(self, num_envs: int = 10, **kwargs: Any) -> None:
         if num_envs < 1:
             raise InvalidConfiguration(f"num_envs must be at least 1. Received: {num_envs}")
-        # Nothing is drawn of a batch, so a render mode is refused.
-        single = EASEnv(render_mode=None, **kwargs)
-        self.num_envs = num_envs
+        single = EASEnv(**kwargs)
+        self.num_envs, self.render_mode = num_envs, single.render_mode
         self._episodes = [Episode(single.process) for _ in range(num_envs)]
         self._evaluator = single.evaluator
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
@@ -74,6 +73,12 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
                 rewards[i], outcome = self._episodes[i].outcome(evaluator, result)
                 infos[i] |= outcome
         return self._observations(), rewards, np.full(self.num_envs, over), never, self._infos(infos)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A layer string or a picture of each episode's network, as `EASEnv.render` gives it; None without a mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(episode.render(self.render_mode) for episode in self._episodes)
 
     def close_extras(self, **kwargs: Any) -> None:  # noqa: ARG002 - Gymnasium's signature
         """End the processes that train children, if there are any."""

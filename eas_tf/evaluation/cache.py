@@ -78,7 +78,8 @@ class ResultCache:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=60)
+    # An environment that was first used in one thread may be used on, or closed, in another.
+    database = sqlite3.connect(path, timeout=60, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode=WAL")
         with database:

@@ -26,6 +26,7 @@ from eas_tf.evaluation.child import Child, Family, failed
 from eas_tf.evaluation.engine import MayStart, always
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.protocol import Request
+from eas_tf.evaluation.worker_start import check_worker_start
 
 #: Memory of a worker that trains small networks, in bytes, without its images: measured, and rounded up.
 WORKER_MEMORY = 1_200_000_000
@@ -108,10 +109,12 @@ class PoolEngine:
         folder: Where the images are kept for the workers, in a folder of their own, until `close`.
 
     Raises:
-        InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many workers.
+        InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many workers, or if
+            workers cannot be started from here.
     """
 
     def __init__(self, config: EngineConfig, images: ImageData, folder: Path) -> None:
+        check_worker_start()
         gpus = [str(number) for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
         self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds
         self.at_once = self._workers.count

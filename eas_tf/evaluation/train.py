@@ -2,16 +2,17 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 from eas_tf.architecture import Transformation
-from eas_tf.errors import Stopped
+from eas_tf.errors import InvalidConfiguration, Stopped
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child, Family
 from eas_tf.evaluation.engine import Engine, MayStart, always
 from eas_tf.evaluation.engine_config import StoppingName
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import median_floors
+from eas_tf.training.forks import check_fork
 from eas_tf.training.recipe import Recipe
 
 #: Told of a request's number in its call of `evaluate`, the request, and the child, which has a network if it was
@@ -65,8 +66,10 @@ class TrainEvaluator:
         """The results, in the order asked, each as soon as it is known.
 
         Raises:
+            InvalidConfiguration: If TensorFlow was used before this process was forked.
             Stopped: If children were not trained because they might not start, after all that are running have ended.
         """
+        check_fork()
         requests = [replace(request, floors=self._floors(request)) for request in requests]
         ready, results = 0, {}
         for number, child in self._children(requests):
@@ -82,6 +85,12 @@ class TrainEvaluator:
         self._engine.close()
         if self._cache:
             self._cache.close()
+
+    def __getstate__(self) -> NoReturn:
+        raise InvalidConfiguration(
+            "A TrainEvaluator cannot be copied or pickled: it holds TensorFlow's state, open files and processes. Give "
+            'the environment evaluator="train" and its options instead: each copy then builds an evaluator of its own.'
+        )
 
     def _floors(self, request: Request) -> tuple[float, ...] | None:
         """What is asked of a child: by all earlier ones with its recipe, so that no order of finishing decides."""

@@ -21,6 +21,7 @@ from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip, cutout
 from eas_tf.training.dropout import with_dropout
 from eas_tf.training.flat_weights import FlatWeights, TrainingState, nesterov_update
+from eas_tf.training.forks import check_fork
 from eas_tf.training.kernels import (
     FusedBatchNormalization,
     HalvedConv2D,
@@ -64,9 +65,13 @@ class Trainer:
     Args:
         data: The images. Test images are never looked at.
         strategy: Over how many devices each network is mirrored; the current one by default.
+
+    Raises:
+        InvalidConfiguration: If TensorFlow was used before this process was forked.
     """
 
     def __init__(self, data: ImageData, strategy: tf.distribute.Strategy | None = None) -> None:
+        check_fork()
         self._data = data
         self._strategy = strategy or tf.distribute.get_strategy()
         self._images, self._labels = self._on_devices(data.x_train), self._on_devices(data.y_train)
@@ -107,8 +112,10 @@ class Trainer:
         Raises:
             TrainingDiverged: If the loss of an epoch is not finite.
             InvalidConfiguration: If a batch cannot be shared equally by the devices, or exceeds the images, or the
-                state is another network's, or of the last epoch or a later one.
+                state is another network's, or of the last epoch or a later one, or if TensorFlow was used before
+                this process was forked.
         """
+        check_fork()
         start = time.perf_counter()
         model, weights, epoch = self._prepare(graph, recipe)
         first = weights.restore(resume_from, recipe) if resume_from else 0

@@ -139,15 +139,39 @@ def test_observations_and_masks_of_different_calls_share_no_memory():
     assert not any(np.shares_memory(array, other) for i, array in enumerate(arrays) for other in arrays[:i])
 
 
-def test_a_batch_takes_the_keyword_arguments_of_one_but_draws_nothing():
+def test_a_batch_takes_the_keyword_arguments_of_one():
     kwargs = {"schedule": SHORT, "price_parameters": 0.1, "price_start": "C(16,3,1), SM(10)"}
     *_, last = play(EASVectorEnv(2, evaluator=RecordingEvaluator(0.5), **kwargs), seed=0, steps=4)
     *_, apart = play(SyncVectorEnv([lambda: EASEnv(evaluator=RecordingEvaluator(0.5), **kwargs)] * 2), seed=0, steps=4)
     assert (last[4]["score"] != 0.5).all()
     np.testing.assert_array_equal(last[4]["score"], apart[4]["score"])
-    for wrong in ({"render_mode": "ansi"}, {"epoch": 3}):
-        with pytest.raises(TypeError, match=f"keyword argument '{next(iter(wrong))}'"):
-            EASVectorEnv(2, evaluator="surrogate", **wrong)
+    with pytest.raises(TypeError, match="keyword argument 'epoch'"):
+        EASVectorEnv(2, evaluator="surrogate", epoch=3)
+
+
+@pytest.mark.parametrize("mode", [None, "ansi", "rgb_array"])
+def test_a_batch_is_drawn_as_its_environments_would_be(mode):
+    """`make_vec(render_mode=...)` raised TypeError, even for the None that training scripts pass on."""
+    ours, sync = (vector(mode=kind, render_mode=mode) for kind in ("vector_entry_point", "sync"))
+    for envs in (ours, sync):
+        play(envs, seed=3, steps=2)
+    assert ours.render_mode == sync.render_mode == mode
+    assert {key: ours.metadata[key] for key in sync.metadata} == sync.metadata
+    if mode is None:
+        assert ours.render() is None
+        return
+    frames, expected = ours.render(), sync.render()
+    assert isinstance(frames, tuple)
+    assert data_equivalence(frames, expected, exact=True)
+    assert not np.array_equal(*frames)
+    assert gym.make_vec(ours.spec).render_mode == mode
+
+
+@pytest.mark.parametrize("make", [gym.make_vec, EASEnv, EASVectorEnv])
+def test_an_unknown_render_mode_is_refused(make):
+    name = [] if make is not gym.make_vec else ["EAS-Surrogate-v0"]
+    with pytest.raises(InvalidConfiguration, match=r"render modes are ansi, rgb_array.* Received: 'human'"):
+        make(*name, render_mode="human", evaluator="surrogate")
 
 
 @pytest.mark.parametrize("num_envs", [0, -1])
