@@ -11,6 +11,7 @@ from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
+from eas_tf.paths import expanded
 from eas_tf.training.recipe import check_dropout
 
 Kind = Literal["train", "surrogate"]
@@ -62,6 +63,8 @@ class EvaluatorConfig(EngineConfig):
         for name in ("epochs", "start_epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.cache_dir is not None:
+            object.__setattr__(self, "cache_dir", str(expanded(self.cache_dir)))
         check_crop_and_flip(self.crop_and_flip)
         check_dropout(self.dropout)
         if self.start_seed < 0:

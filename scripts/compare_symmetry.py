@@ -16,7 +16,7 @@ import numpy as np
 
 from eas_tf import data
 from eas_tf.architecture import PlainCNN
-from eas_tf.errors import EASError
+from eas_tf.errors import EASError, exit_code
 from eas_tf.surgery import LayerGraph, initialise, lower, output_difference
 from eas_tf.surgery.widen import Strands, with_replicas
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
@@ -90,4 +90,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

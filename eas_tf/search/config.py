@@ -13,6 +13,7 @@ from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.price import Price
+from eas_tf.paths import expanded
 from eas_tf.registration import ENVIRONMENTS
 from eas_tf.training.recipe import check_dropout
 
@@ -105,6 +106,9 @@ class SearchConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("cache", "output", "resume"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(path))
         self._check_numbers()
         _ = self.price
         if self.extend and not self.resume:

@@ -118,7 +118,7 @@ def _check_images(plan: Plan, run: RunDirectory) -> None:
     if plan.images.fingerprint != expected:
         raise InvalidConfiguration(
             f"The images of {plan.config.dataset} have changed since {run.path} began: a search needs the same ones to "
-            f"its end. Expected fingerprint {expected[:12]}… Received: {plan.images.fingerprint[:12]}…"
+            f"its end. Expected fingerprint {expected[:12]}... Received: {plan.images.fingerprint[:12]}..."
         )
 
 

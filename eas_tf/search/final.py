@@ -124,7 +124,7 @@ def _loaded(path: Path, digest: str | None, otherwise: str) -> LayerGraph:
     if digest is not None and graph.digest != digest:
         raise RunDamaged(
             f"{path} is another network than the one that was written: copy the file back, {otherwise}. Expected "
-            f"digest {digest[:12]}… Received: {graph.digest[:12]}…"
+            f"digest {digest[:12]}... Received: {graph.digest[:12]}..."
         )
     return graph
 
