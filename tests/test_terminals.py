@@ -2,6 +2,8 @@
 
 import importlib.util
 import io
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -48,9 +50,11 @@ def script(monkeypatch, tmp_path):
 
 def test_a_search_and_its_report_write_to_pipes_of_any_encoding_and_below_the_home_folder(script, tmp_path):
     options = ["--engine", "surrogate", "--networks", "2"]
-    code, out, err = script("search.py", *options, "--output=~/läufe/日本", "--cache=~/c.sqlite")
-    assert code == 0, err
-    assert r"l\xe4ufe/\u65e5\u672c" in out
+    command = [sys.executable, SCRIPTS / "search.py", *options, "--output=~/läufe/日本", "--cache=~/c.sqlite"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert r"l\xe4ufe/\u65e5\u672c" in done.stdout
     assert (tmp_path / "läufe" / "日本" / "run.sqlite").is_file()
     assert (tmp_path / "c.sqlite").is_file()
     for encoding in ("ascii", "latin-1", "utf-8"):
