@@ -24,6 +24,8 @@ MAX_BYTES = 8 << 30
 _LINE = 800
 #: The fewest training images: with fewer, the quarter that is held out tells nothing.
 MIN_IMAGES = 20
+#: Of images whose second axis is the shortest: rows that are fewer, or channels that are more, are no such thing.
+_FEW_ROWS, _MANY_CHANNELS = 4, 16
 
 _KEYS = "x_train and y_train, and optionally x_test and y_test"
 _IMAGES = "images [n, height, width, channels] or [n, height, width], uint8 or numbers that stand for it"
@@ -183,8 +185,9 @@ def _check_images(name: str, header: _Header, headers: _Headers) -> None:
 
 
 def _channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether images `[n, a, b, c]` are channels of b x c pixels: no image has so few rows and so many channels."""
-    return len(shape) == 4 and shape[3] not in (1, 3) and shape[1] < min(shape[2:])
+    """Whether images `[n, a, b, c]` are certainly a channels of b x c pixels, and not a x b pixels with c channels."""
+    few = len(shape) == 4 and shape[3] not in (1, 3) and shape[1] < min(shape[2:])
+    return few and (shape[1] <= _FEW_ROWS or shape[3] > _MANY_CHANNELS)
 
 
 def _check_labels(name: str, header: _Header) -> None:

@@ -20,12 +20,12 @@ def check_fits(architecture: Architecture, data: ImageData) -> None:
             f"The network is for images of {expected[0]} in {expected[1]} classes, but {data.name} has images of "
             f"{received[0]} in {received[1]} classes. Change the start network or the data set."
         )
-    _check_differ("training", data.x_train, data.y_train)
+    _check_differ(f"training images of {data.name}", data.x_train, data.y_train)
     if data.x_test is not None and data.y_test is not None:
-        _check_differ("test", data.x_test, data.y_test)
+        _check_differ(f"test images of {data.name}", data.x_test, data.y_test)
 
 
-def _check_differ(part: str, images: np.ndarray, labels: np.ndarray) -> None:
+def _check_differ(which: str, images: np.ndarray, labels: np.ndarray) -> None:
     """Refuse images of several classes that are all the same image."""
     if len(np.unique(labels)) < 2 or not all(np.array_equal(image, images[0]) for image in images[1:]):
         return
@@ -37,6 +37,4 @@ def _check_differ(part: str, images: np.ndarray, labels: np.ndarray) -> None:
             "were they from 0 to 1 when they were cast? Save np.round(x * 255).astype(np.uint8) of the images before "
             "the cast"
         )
-    raise InvalidData(
-        f"The {part} images are all equal, and no network tells them apart: {likely}. Received: {received}"
-    )
+    raise InvalidData(f"The {which} are all equal, and no network tells them apart: {likely}. Received: {received}")

@@ -73,10 +73,12 @@ def test_labels_are_taken_and_their_names_kept(case, tmp_path):
     assert ImageData.load(tmp_path / "worker.npz").class_names == names
 
 
-@pytest.mark.parametrize("channels", [2, 4, 5, 10, 16])
-def test_any_number_of_channels_is_taken(channels, tmp_path):
-    images = RNG.integers(0, 256, (48, 8, 8, channels)).astype(np.uint8)
-    assert load(save(tmp_path / "mine.npz", x_train=images)).input_shape == (8, 8, channels)
+@pytest.mark.parametrize(
+    "shape", [(8, 8, 2), (8, 8, 4), (5, 5, 5), (8, 10, 10), (7, 20, 16), (12, 5, 16), (32, 32, 99)]
+)
+def test_any_number_of_channels_is_taken(shape, tmp_path):
+    images = RNG.integers(0, 256, (48, *shape)).astype(np.uint8)
+    assert load(save(tmp_path / "mine.npz", x_train=images)).input_shape == shape
 
 
 def spoilt(images, places, value=np.nan):
@@ -109,6 +111,7 @@ REFUSED = {
     "NaN and whole": both(spoilt(X // 4, slice(None)), Y),
     "channels first": both(np.repeat(X, 3, 3).transpose(0, 3, 1, 2), Y),
     "4 channels first": both(np.repeat(X, 4, 3).transpose(0, 3, 1, 2), Y),
+    "17 channels first": both(np.repeat(X.repeat(3, 1), 3, 2).repeat(17, 3).transpose(0, 3, 1, 2), Y),
     "from 1": both(X, Y + 1),
     "negative": both(X, Y - 1),
     "gap": both(X, Y * 2),
