@@ -34,7 +34,7 @@ def _check_differ(which: str, images: np.ndarray, labels: np.ndarray) -> None:
     if (images[0] == value).all():
         received = f"{value} in every pixel"
         likely = (
-            "were they from 0 to 1 when they were cast? Save np.round(x * 255).astype(np.uint8) of the images before "
-            "the cast"
+            "they may have been from 0 to 1 when they were cast; save np.round(x * 255).astype(np.uint8) of the images "
+            "before the cast"
         )
     raise InvalidData(f"The {which} are all equal, and no network tells them apart: {likely}. Received: {received}")

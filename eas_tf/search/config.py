@@ -62,7 +62,8 @@ class SearchConfig(EngineConfig):
     start_epochs: int | None = None
     """The same for the start network. By default 12 for the digits (in densenet-digits 4), 20 for all else."""
     batch: int | None = None
-    """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64)."""
+    """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64), or fewer for a
+    small data set."""
     crop_and_flip: CropAndFlip = "auto"
     """Pad training images by 4 pixels, crop and flip them at random: auto for CIFAR-10 and CIFAR-100 only (paper: on is
     C10+, off is C10)."""

@@ -73,9 +73,7 @@ def test_labels_are_taken_and_their_names_kept(case, tmp_path):
     assert ImageData.load(tmp_path / "worker.npz").class_names == names
 
 
-@pytest.mark.parametrize(
-    "shape", [(8, 8, 2), (8, 8, 4), (5, 5, 5), (8, 10, 10), (7, 20, 16), (12, 5, 16), (32, 32, 99)]
-)
+@pytest.mark.parametrize("shape", [(8, 8, 2), (8, 8, 4), (5, 5, 5), (8, 10, 10), (7, 20, 16), (12, 5, 16), (9, 9, 99)])
 def test_any_number_of_channels_is_taken(shape, tmp_path):
     images = RNG.integers(0, 256, (48, *shape)).astype(np.uint8)
     assert load(save(tmp_path / "mine.npz", x_train=images)).input_shape == shape
@@ -209,13 +207,13 @@ def test_what_no_program_can_mend_is_refused_with_the_reason(arrays, words, tmp_
     ("images", "words"),
     [
         ((UNIT * 0.99).astype(np.uint8), ["0 in every pixel", "np.round(x * 255).astype(np.uint8)"]),
-        (np.repeat(X[:1], 48, 0), ["the same image each time", "one array written for each"]),
+        (np.repeat(X[:1], 48, 0), ["the same image each time", "one array may have been written for each"]),
     ],
 )
 def test_images_that_are_all_equal_are_refused_with_the_likely_cause(images, words, tmp_path):
     for part, arrays in (("training", both(images, Y)), ("test", {**both(X, Y), "x_test": images[:9]})):
         data = load(save(tmp_path / "mine.npz", **arrays))
-        with pytest.raises(InvalidData, match=f"The {part} images are all equal") as caught:
+        with pytest.raises(InvalidData, match=f"The {part} images of mine.npz are all equal") as caught:
             check_fits(space_named("digits").start_network(data.input_shape, data.classes), data)
         for word in words:
             assert word in str(caught.value)

@@ -92,6 +92,6 @@ def test_small_images_are_refused_with_the_smallest_size_and_with_what_mends_the
 
 def test_a_search_among_equal_images_is_refused_and_writes_nothing(tmp_path):
     mine = save(tmp_path / "mine.npz", 8, 8, 1, x_train=np.zeros((60, 8, 8, 1), np.uint8))
-    with pytest.raises(InvalidData, match="The training images are all equal"):
+    with pytest.raises(InvalidData, match=r"The training images of mine\.npz are all equal"):
         Plan.of(SearchConfig(dataset=mine, output=tmp_path / "run"))
     assert [path.name for path in tmp_path.iterdir()] == ["mine.npz"]
