@@ -12,6 +12,8 @@ from eas_tf.errors import InvalidData
 _AT_ONCE = 1 << 24
 #: Fractions up to a lower maximum than this are no pixels from 0 to 255, of which they would use few levels.
 _BRIGHT = 128
+#: How many values tell where most of them are, and how much wider the whole range is if a few are elsewhere.
+_SAMPLE, _STRETCHED = 1 << 20, 16
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,20 @@ def _other_pixels(arrays: dict[str, np.ndarray], ranges: dict[str, _Range]) -> I
     elif low == high:
         advice = f"all values are {low:.6g}: save the images as they were before"
     else:
-        # In float64, so that nothing wraps round or overflows; by one rule, so that both parts keep the same units.
-        rule = f"np.round(({{}}.astype(float) - {low!r}) / {high - low!r} * 255).astype(np.uint8)"
+        rule = _to_8_bits(low, high, arrays["x_train"])
         advice = f"run {program(arrays, **{name: rule.format(name) for name in ranges})}"
     return InvalidData(f"{wrong}: {expected}; {advice}. Received: {received}")
+
+
+def _to_8_bits(low: float, high: float, images: np.ndarray) -> str:
+    """A rule for all parts, so that they keep the same units; in float64, so that nothing wraps round or overflows."""
+    values = "{}.astype(float)"
+    most_low, most_high = map(float, np.percentile(images.ravel()[:: max(1, images.size // _SAMPLE)], (1, 99)))
+    if 0 < most_high - most_low < (high - low) / _STRETCHED:
+        # A few values, such as -9999 for none, would leave all others a few levels.
+        low, high, values = most_low, most_high, f"{{}}.astype(float).clip({most_low!r}, {most_high!r})"
+    shifted = f"({values} {'-' if low > 0 else '+'} {abs(low)!r})" if low else values
+    return f"np.round({shifted} / {high - low!r} * 255).astype(np.uint8)"
 
 
 def _check_finite(arrays: dict[str, np.ndarray], names: Collection[str]) -> None:

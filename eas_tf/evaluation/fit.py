@@ -30,7 +30,7 @@ def _check_differ(which: str, images: np.ndarray, labels: np.ndarray) -> None:
     if len(np.unique(labels)) < 2 or not all(np.array_equal(image, images[0]) for image in images[1:]):
         return
     value = images[0].flat[0]
-    received, likely = "the same image each time", "was one array written for each of them?"
+    received, likely = "the same image each time", "one array may have been written for each of them"
     if (images[0] == value).all():
         received = f"{value} in every pixel"
         likely = (
