@@ -136,16 +136,15 @@ def for_images(space: AnySpace, build: Callable[[Shape], ArchitectureT], input_s
     height, width, channels = input_shape
     try:
         return build((height, width, channels))
-    except InvalidArchitecture:
+    except InvalidArchitecture as error:
         small = min(height, width)
         enough = next((side for side in range(small + 1, _SMALLEST) if _builds(build, (side, side, channels))), None)
         if small < 1 or enough is None:
             raise
         times = f"repeat({-(-enough // small)}, axis="
         raise InvalidArchitecture(
-            f"{height}x{width} images are too small for the pools of the space {space.name!r}, whose smallest are "
-            f"{enough}x{enough}: choose another --space, or save your images enlarged, x_train.{times}1).{times}2), "
-            "and x_test likewise."
+            f"{error} The smallest images of the space {space.name!r} are {enough}x{enough}: choose another space, or "
+            f"save yours enlarged, x_train.{times}1).{times}2), and x_test likewise."
         ) from None
 
 

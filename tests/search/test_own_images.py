@@ -72,7 +72,7 @@ def test_small_images_are_refused_with_the_smallest_size_and_with_what_mends_the
     with pytest.raises(InvalidArchitecture) as caught:
         Plan.of(SearchConfig(dataset=save(tmp_path / "1.npz", 1, 3, 1), space=space, output=tmp_path / "run"))
     message = str(caught.value)
-    smallest = int(message.split("whose smallest are ")[1].split("x")[0])
+    smallest = int(message.split(f"The smallest images of the space {space!r} are ")[1].split("x")[0])
     for side, works in ((smallest - 1, False), (smallest, True)):
         mine = save(tmp_path / "2.npz", side, side, 2)
         try:
