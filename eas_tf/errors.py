@@ -7,6 +7,7 @@ line and end with the error's exit code.
 import signal
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 from typing import ClassVar
 
 
@@ -73,6 +74,10 @@ class StorageFailed(EASError):
 
 def exit_code(main: Callable[[], int]) -> int:
     """What a script ends with: what `main` returns, or an error's own code after its line on the standard error."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or a pipe in ASCII has no way to write a name in another script: as \xfc it can.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         return main()

@@ -14,6 +14,7 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, SurrogateEvaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
+from eas_tf.paths import expanded
 from eas_tf.training.forks import check_fork
 from eas_tf.training.recipe import check_dropout
 
@@ -66,6 +67,8 @@ class EvaluatorConfig(EngineConfig):
         for name in ("epochs", "start_epochs", "batch"):
             if getattr(self, name) < 1:
                 raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+        if self.cache_dir is not None:
+            object.__setattr__(self, "cache_dir", str(expanded(self.cache_dir)))
         check_crop_and_flip(self.crop_and_flip)
         check_dropout(self.dropout)
         if self.start_seed < 0:

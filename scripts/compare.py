@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 import eas_tf  # registers the environments
 from eas_tf.agents import AGENTS, make_agent
-from eas_tf.errors import EASError, InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration, exit_code
+from eas_tf.paths import expanded
 from eas_tf.search.episodes import play
 
 #: Batches at the end over which rewards are averaged.
@@ -26,7 +27,7 @@ class Comparison:
     """Run both agents on the surrogate environment, with the same budget, and draw their curves."""
 
     seeds: int = 5
-    """Runs of each agent, with the seeds 0, 1, 2, …"""
+    """Runs of each agent, with the seeds 0, 1, 2, ..."""
     batches: int = 60
     """Batches of networks in a run."""
     networks: int = 10
@@ -35,6 +36,7 @@ class Comparison:
     """Where the curves are drawn: PNG or SVG."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "picture", expanded(self.picture))
         if min(self.seeds, self.batches, self.networks) < 1:
             raise InvalidConfiguration("--seeds, --batches and --networks must be at least 1.")
         if self.picture.suffix not in (".png", ".svg"):
@@ -69,12 +71,8 @@ def draw(curves: dict[str, np.ndarray], path: Path) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print what each seed reached, and the gap with its spread; 2 for bad input."""
-    try:
-        comparison = tyro.cli(Comparison, args=argv, prog="compare.py")
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    """Print what each seed reached, and the gap with its spread."""
+    comparison = tyro.cli(Comparison, args=argv, prog="compare.py")
     start, curves = time.perf_counter(), {}
     for name in AGENTS:
         curves[name] = np.stack([mean_rewards(name, seed, comparison) for seed in range(comparison.seeds)])
@@ -93,4 +91,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

@@ -18,6 +18,7 @@ import tyro
 
 from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.evaluation.stopping import keeps_up, median_floors
+from eas_tf.paths import expanded
 from eas_tf.search.record import Record
 
 
@@ -88,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     compare = tyro.cli(Compare, args=argv, prog="compare_stopping.py")
     if not compare.runs:
         raise InvalidConfiguration("Name the directories of searches with --stopping watch.")
-    found = [(run, replay(curves_by_batch(run))) for run in compare.runs]
+    found = [(run, replay(curves_by_batch(run))) for run in map(expanded, compare.runs)]
     for run, each in found:
         print(
             f"{run}: {each.stopped} of {each.children} children end early, {100 * each.saved / each.epochs:.0f} % of "

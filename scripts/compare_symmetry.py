@@ -16,7 +16,7 @@ import numpy as np
 
 from eas_tf import data
 from eas_tf.architecture import PlainCNN
-from eas_tf.errors import EASError
+from eas_tf.errors import exit_code
 from eas_tf.surgery import LayerGraph, initialise, lower, output_difference
 from eas_tf.surgery.widen import Strands, with_replicas
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
@@ -52,13 +52,9 @@ def distance(graph: LayerGraph, sources: dict[str, np.ndarray]) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; 2 for images that cannot be read."""
+    """Print the table."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    try:
-        images = data.load(arguments[0] if arguments else "synthetic")
-    except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    images = data.load(arguments[0] if arguments else "synthetic")
     short = replace(images, x_train=images.x_train[: BATCH * STEPS], y_train=images.y_train[: BATCH * STEPS])
     trainer, hundred_steps = Trainer(images), Trainer(short)
     architecture = PlainCNN.parse(NETWORK.format(classes=images.classes), images.input_shape)
@@ -90,4 +86,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(exit_code(main))

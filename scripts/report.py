@@ -10,6 +10,7 @@ import tyro
 from rich.console import Console
 
 from eas_tf.errors import InvalidConfiguration, exit_code
+from eas_tf.paths import expanded
 from eas_tf.search.account import read
 from eas_tf.search.page import page
 from eas_tf.search.paths import checked_path
@@ -34,10 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = tyro.cli(Report, args=argv, prog="report.py")
     if not report.runs:
         raise InvalidConfiguration("Name the run directories of one or more searches.")
-    output = report.output or (report.runs[0] / "report.html" if len(report.runs) == 1 else Path("report.html"))
-    for path in (*report.runs, output):
+    runs = [expanded(run) for run in report.runs]
+    output = expanded(report.output or (runs[0] / "report.html" if len(runs) == 1 else "report.html"))
+    for path in (*runs, output):
         checked_path(path)
-    accounts = [read(run) for run in report.runs]
+    accounts = [read(run) for run in runs]
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)

@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from eas_tf.search.dry_run import estimate, lines
 
     if config.dry_run:
-        print("\n".join(lines(estimate(plan))))
+        print("\n".join([*plan.notes, *lines(estimate(plan))]))
         return 0
     from eas_tf.search.limits import Interruption
     from eas_tf.search.progress import Progress

@@ -18,6 +18,7 @@ from eas_tf.architecture.space import (
     affordable,
     check_limits,
     check_widening,
+    for_images,
     not_insertable,
     widenings,
 )
@@ -73,8 +74,8 @@ class DenseNetSpace:
             InvalidArchitecture: If the images are too small for its transitions, or it exceeds the space's limits.
         """
         published = DenseNet.parse(self.start, (1024, 1024, 3))
-        height, width, channels = input_shape
-        start = DenseNet(published.kind, (*published.layers[:-1], Softmax(classes)), (height, width, channels))
+        layers = (*published.layers[:-1], Softmax(classes))
+        start = for_images(self, lambda shape: DenseNet(published.kind, layers, shape), input_shape)
         self.check(start)
         return start
 

@@ -10,10 +10,29 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Softmax, width_of, with_width
+from eas_tf.architecture.layers import (
+    MAX_KERNEL,
+    MAX_WIDTH,
+    Conv,
+    Dense,
+    Layer,
+    Pool,
+    Shape,
+    Softmax,
+    width_of,
+    with_width,
+)
 from eas_tf.architecture.plain import PlainCNN
 from eas_tf.architecture.plain_optimum import PlainOptimum
-from eas_tf.architecture.space import DeepenMask, Token, affordable, check_limits, check_widening, not_insertable
+from eas_tf.architecture.space import (
+    DeepenMask,
+    Token,
+    affordable,
+    check_limits,
+    check_widening,
+    for_images,
+    not_insertable,
+)
 from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
 
@@ -75,17 +94,18 @@ class SearchSpace:
         Raises:
             InvalidArchitecture: If the images are too small for its pools, or it exceeds the space's limits.
         """
-        classifier = Softmax(classes)
-        layers = (*PlainCNN.parse(self.start, (1024, 1024, 3)).layers[:-1], classifier)
-        height, width, channels = input_shape
-        last = max((i for i, layer in enumerate(layers) if isinstance(layer, Pool)), default=0)
-        if getattr(layers[last], "kind", None) == "AVG":
-            trunk = PlainCNN((*layers[:last], classifier), (height, width, channels))
-            side = min(trunk.shape_before(last)[:2])
-            layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
-        start = PlainCNN(layers, (height, width, channels))
+        start = for_images(self, lambda shape: self._started(shape, Softmax(classes)), input_shape)
         self.check(start)
         return start
+
+    def _started(self, input_shape: Shape, classifier: Softmax) -> PlainCNN:
+        layers = (*PlainCNN.parse(self.start, (1024, 1024, 3)).layers[:-1], classifier)
+        last = max((i for i, layer in enumerate(layers) if isinstance(layer, Pool)), default=0)
+        if getattr(layers[last], "kind", None) == "AVG":
+            trunk = PlainCNN((*layers[:last], classifier), input_shape)
+            side = min(trunk.shape_before(last)[:2])
+            layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
+        return PlainCNN(layers, input_shape)
 
     def check(self, architecture: PlainCNN) -> None:
         """Refuse a network outside the space.

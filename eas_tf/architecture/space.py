@@ -4,15 +4,19 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 from eas_tf.architecture.architecture import ArchitectureT
-from eas_tf.architecture.layers import AnyLayer
+from eas_tf.architecture.layers import AnyLayer, Shape
 from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
-from eas_tf.errors import IllegalTransformation, InvalidConfiguration
+from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 
 #: Legal insertions, indexed by block, position and kernel: `[max_blocks][block_length][len(kernels)]`.
 DeepenMask: TypeAlias = tuple[tuple[tuple[bool, ...], ...], ...]
 
 #: The kind of a layer, the rungs that its width has reached, and which kernel it has.
 Token: TypeAlias = tuple[int, int, int]
+
+
+#: A space whose smallest images have this side is not looked for further.
+_SMALLEST = 257
 
 
 class Space(Protocol[ArchitectureT]):
@@ -121,6 +125,35 @@ class Space(Protocol[ArchitectureT]):
 
 #: A space of whatever kind.
 AnySpace: TypeAlias = Space[Any]
+
+
+def for_images(space: AnySpace, build: Callable[[Shape], ArchitectureT], input_shape: Sequence[int]) -> ArchitectureT:
+    """What a space builds for images of this height, width and channels.
+
+    Raises:
+        InvalidArchitecture: If they are too small, naming the smallest images that the space takes.
+    """
+    height, width, channels = input_shape
+    try:
+        return build((height, width, channels))
+    except InvalidArchitecture as error:
+        small = min(height, width)
+        enough = next((side for side in range(small + 1, _SMALLEST) if _builds(build, (side, side, channels))), None)
+        if small < 1 or enough is None:
+            raise
+        times = f"repeat({-(-enough // small)}, axis="
+        raise InvalidArchitecture(
+            f"{error} The smallest images of the space {space.name!r} are {enough}x{enough}: choose another space, or "
+            f"save yours enlarged, x_train.{times}1).{times}2), and x_test likewise."
+        ) from None
+
+
+def _builds(build: Callable[[Shape], Any], shape: Shape) -> bool:
+    try:
+        build(shape)
+    except InvalidArchitecture:
+        return False
+    return True
 
 
 def check_limits(space: AnySpace) -> None:

@@ -40,6 +40,9 @@ class ImageData:
         crop_and_flip: Whether the field trains on this set with random crops and horizontal flips.
         mean: What to subtract per channel, in pixel units (0 to 255): float32, from the training images only.
         std: What to divide by afterwards, in pixel units; never zero.
+        class_names: What class 0, 1, 2 ... is called, if the labels were words or booleans. Networks do not depend on
+            it, nor does `fingerprint`.
+        factor: What the values of a user's file were multiplied by to be pixels: 255 if they were from 0 to 1.
     """
 
     name: str
@@ -54,6 +57,8 @@ class ImageData:
     crop_and_flip: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    class_names: tuple[str, ...] = ()
+    factor: int = 1
 
     @classmethod
     def from_arrays(
@@ -114,13 +119,20 @@ class ImageData:
             values: dict[str, Any] = {name: file[name] for name in file.files}
         for name, value in values.items():
             values[name] = _locked(value, value.dtype.type) if value.ndim else value.item()
-        return cls(**{**values, "mean": tuple(values["mean"].tolist()), "std": tuple(values["std"].tolist())})
+        return cls(**values | {name: tuple(values[name].tolist()) for name in ("mean", "std", "class_names")})
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one image."""
         height, width, channels = self.x_train.shape[1:]
         return height, width, channels
+
+    @property
+    def note(self) -> str:
+        """What is to be known of the images before a network is used; empty if they are as in the user's file."""
+        if self.factor == 1:
+            return ""
+        return f"{self.name} holds values from 0 to 1, but the networks take pixels from 0 to 255: give them x * 255"
 
     @cached_property
     def fingerprint(self) -> str:

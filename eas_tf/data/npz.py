@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TypeAlias
 from zipfile import ZipFile, ZipInfo
@@ -12,18 +12,23 @@ import psutil
 
 from eas_tf.archives import bomb
 from eas_tf.data.images import ImageData
+from eas_tf.data.labels import classes
+from eas_tf.data.mending import program
+from eas_tf.data.pixels import pixels
 from eas_tf.errors import InvalidData
 from eas_tf.text import printable
 
 #: A file that unpacks to more is refused unread: images are kept in memory.
 MAX_BYTES = 8 << 30
 #: Characters of a message; what a file says of itself may be long.
-_LINE = 600
+_LINE = 800
 #: The fewest training images: with fewer, the quarter that is held out tells nothing.
 MIN_IMAGES = 20
+#: Of images whose second axis is the shortest: rows that are fewer, or channels that are more, are no such thing.
+_FEW_ROWS, _MANY_CHANNELS = 4, 16
 
 _KEYS = "x_train and y_train, and optionally x_test and y_test"
-_IMAGES = "uint8 images [n, height, width, channels] with 1 or 3 channels, or [n, height, width]"
+_IMAGES = "images [n, height, width, channels] or [n, height, width], uint8 or numbers that stand for it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,23 +46,29 @@ def load_npz(path: Path, *, name: str | None = None, validation_seed: int = 0) -
     """Read, check and split a user's own data set.
 
     Args:
-        path: A file written by `np.savez` or `np.savez_compressed`, with `x_train` (uint8
-            `[n, height, width, channels]` or `[n, height, width]`) and `y_train` (integers `[n]` or `[n, 1]`, from 0
-            and without gaps), and optionally `x_test` and `y_test`.
+        path: A file written by `np.savez` or `np.savez_compressed`, with `x_train`
+            (`[n, height, width, channels]` or `[n, height, width]`; uint8, or values from 0 to 255 or from 0 to 1) and
+            `y_train` (words, or whole numbers from 0 and without gaps, `[n]` or `[n, 1]`), and optionally `x_test` and
+            `y_test`.
         name: What to call the set; the file's name by default.
         validation_seed: Which training images are held out.
 
     Raises:
         InvalidData: If the file is missing, damaged or not what is described above, in one line.
     """
-    arrays = {key: _with_usual_shape(key, array) for key, array in _read(path).items()}
+    arrays = _read(path)
     try:
-        classes = _check_classes(arrays["y_train"])
-        if "y_test" in arrays:
-            _check_test_labels(arrays["y_test"], classes)
+        arrays, names = classes(arrays)
+        arrays, factor = pixels(arrays)
     except InvalidData as error:
         raise _of(path, error) from None
-    return ImageData.from_arrays(name or path.name, arrays, classes=classes, validation_seed=validation_seed)
+    images = ImageData.from_arrays(
+        name or path.name,
+        {key: array[..., None] if array.ndim == 3 else array for key, array in arrays.items()},
+        classes=int(arrays["y_train"].max()) + 1,
+        validation_seed=validation_seed,
+    )
+    return replace(images, class_names=names, factor=factor)
 
 
 def _of(path: Path, error: InvalidData) -> InvalidData:
@@ -113,8 +124,8 @@ def _read_header(archive: ZipFile, name: str, member: ZipInfo) -> _Header:
         header = _parse_header(stream)
         if header.dtype.hasobject:
             raise InvalidData(
-                f"{name} holds pickled Python objects, which are never loaded. Expected an array of integers; "
-                f"are the images of different sizes? Received: dtype object"
+                f"{name} holds pickled Python objects, which are never loaded. Expected an array of one type; "
+                f"{_of_objects(name, archive)}. Received: dtype object"
             )
         # An array is allocated as its header says, so a header must not say more than there is.
         expected = math.prod(header.shape) * header.dtype.itemsize
@@ -135,10 +146,19 @@ def _parse_header(stream: IO[bytes]) -> _Header:
     return _Header(shape=shape, dtype=dtype)
 
 
+def _of_objects(name: str, archive: ZipFile) -> str:
+    if name.startswith("x_"):
+        return "bring the images to one size, and save np.stack of them"
+    names = [member.filename.removesuffix(".npy") for member in archive.infolist()]
+    texts = {each: f"{each}.astype(str)" for each in names if each.startswith("y_")}
+    return f"with the arrays that you saved, run {program(names, **texts)}"
+
+
 def _check_headers(headers: _Headers) -> None:
-    for part in ("train", "test") if "x_test" in headers else ("train",):
+    parts = ("train", "test") if "x_test" in headers else ("train",)
+    for part in parts:
         x, y = headers[f"x_{part}"], headers[f"y_{part}"]
-        _check_images(f"x_{part}", x)
+        _check_images(f"x_{part}", x, headers)
         _check_labels(f"y_{part}", y)
         if x.shape[0] != y.shape[0]:
             raise InvalidData(
@@ -151,65 +171,35 @@ def _check_headers(headers: _Headers) -> None:
         raise InvalidData(f"Expected test images of the training images' size and channels. Received: {sizes}")
 
 
-def _check_images(name: str, header: _Header) -> None:
+def _check_images(name: str, header: _Header, headers: _Headers) -> None:
     received = f"Received: {header.dtype} {list(header.shape)}"
-    if header.dtype.kind == "f":
-        raise InvalidData(
-            f"{name}: expected {_IMAGES}; multiply values from 0 to 1 by 255 and cast, "
-            f"np.round({name} * 255).astype(np.uint8). {received}"
-        )
-    if header.dtype != np.uint8:
-        raise InvalidData(
-            f"{name}: expected {_IMAGES}; for values from 0 to 255, save {name}.astype(np.uint8). {received}"
-        )
+    if header.dtype.kind not in "biuf":
+        raise InvalidData(f"{name}: expected {_IMAGES}. {received}")
     if len(header.shape) not in (3, 4) or 0 in header.shape:
         raise InvalidData(f"{name}: expected {_IMAGES}, none of them 0. {received}")
-    if len(header.shape) == 4 and header.shape[3] not in (1, 3):
-        hint = f"; channels come last, save {name}.transpose(0, 2, 3, 1)" if header.shape[1] in (1, 3) else ""
-        raise InvalidData(f"{name}: expected {_IMAGES}{hint}. {received}")
+    if _channels_first(header.shape):
+        moved = {each: f"{each}.transpose(0, 2, 3, 1)" for each in headers if _channels_first(headers[each].shape)}
+        raise InvalidData(
+            f"{name}: expected {_IMAGES}; channels come last, run {program(headers, **moved)}. {received}"
+        )
+
+
+def _channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether images `[n, a, b, c]` are certainly a channels of b x c pixels, and not a x b pixels with c channels."""
+    few = len(shape) == 4 and shape[3] not in (1, 3) and shape[1] < min(shape[2:])
+    return few and (shape[1] <= _FEW_ROWS or shape[3] > _MANY_CHANNELS)
 
 
 def _check_labels(name: str, header: _Header) -> None:
-    if header.dtype.kind not in "iu" or not header.shape or header.shape[1:] not in ((), (1,)):
+    numbers, length = header.dtype.kind in "biuf", len(header.shape)
+    one = length == 1 or (length == 2 and header.shape[1] == 1)
+    if not (one or (length == 2 and numbers and header.shape[1] > 1)) or header.dtype.kind not in "biufUS":
         raise InvalidData(
-            f"{name}: expected one integer a label, [n] or [n, 1]; of one-hot labels, save {name}.argmax(axis=1). "
-            f"Received: {header.dtype} {list(header.shape)}"
+            f"{name}: expected one label an image, words or whole numbers from 0, [n] or [n, 1]. Received: "
+            f"{header.dtype} {list(header.shape)}"
         )
 
 
 def _read_array(archive: ZipFile, member: ZipInfo) -> np.ndarray:
     with archive.open(member) as stream:
         return np.lib.format.read_array(stream, allow_pickle=False)
-
-
-def _with_usual_shape(name: str, array: np.ndarray) -> np.ndarray:
-    if name.startswith("y_"):
-        return array.reshape(-1)
-    return array[..., None] if array.ndim == 3 else array
-
-
-def _check_classes(labels: np.ndarray) -> int:
-    """The number of classes of the training labels `[n]`, which must be 0, 1, 2 ... without gaps."""
-    present, counts = np.unique(labels, return_counts=True)
-    if present[0] < 0:
-        raise InvalidData(f"y_train: expected labels from 0. Received: {present[0]}")
-    if len(present) < 2:
-        raise InvalidData(f"y_train: expected at least two classes. Received: only label {present[0]}")
-    if present[-1] != len(present) - 1:
-        missing = np.flatnonzero(present != np.arange(len(present)))[0]
-        raise InvalidData(
-            f"y_train: expected every label from 0 to the largest, {present[-1]}; renumber them with "
-            f"np.unique(y_train, return_inverse=True)[1]. Received: no image with label {missing}"
-        )
-    if counts.min() < 2:
-        raise InvalidData(
-            f"y_train: expected at least two images of each class, one to train on and one to hold out. "
-            f"Received: one image with label {counts.argmin()}"
-        )
-    return len(present)
-
-
-def _check_test_labels(labels: np.ndarray, classes: int) -> None:
-    for label in (labels.min(), labels.max()):
-        if not 0 <= label < classes:
-            raise InvalidData(f"y_test: expected labels of the training images, 0 to {classes - 1}. Received: {label}")

@@ -48,8 +48,8 @@ class Family:
         graph = load_network(self.parent)
         if graph.digest != self.digest:
             raise InvalidConfiguration(
-                f"{self.parent} has changed: a search needs its parent as it was. Expected digest {self.digest[:12]}… "
-                f"Received: {graph.digest[:12]}…"
+                f"{self.parent} has changed: a search needs its parent as it was. Expected digest "
+                f"{self.digest[:12]}... Received: {graph.digest[:12]}..."
             )
         return graph
 

@@ -13,6 +13,7 @@ from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.price import Price
+from eas_tf.paths import expanded
 from eas_tf.registration import ENVIRONMENTS
 from eas_tf.training.recipe import check_dropout
 
@@ -61,7 +62,8 @@ class SearchConfig(EngineConfig):
     start_epochs: int | None = None
     """The same for the start network. By default 12 for the digits (in densenet-digits 4), 20 for all else."""
     batch: int | None = None
-    """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64)."""
+    """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64), or fewer for a
+    small data set."""
     crop_and_flip: CropAndFlip = "auto"
     """Pad training images by 4 pixels, crop and flip them at random: auto for CIFAR-10 and CIFAR-100 only (paper: on is
     C10+, off is C10)."""
@@ -105,6 +107,9 @@ class SearchConfig(EngineConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("cache", "output", "resume"):
+            if (path := getattr(self, name)) is not None:
+                object.__setattr__(self, name, expanded(path))
         self._check_numbers()
         _ = self.price
         if self.extend and not self.resume:

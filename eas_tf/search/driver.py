@@ -65,6 +65,8 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         _check_images(plan, run)
         ends.enter_context(progress)
         _tell_versions(run, progress)
+        for note in plan.notes:
+            progress.say(note)
         run.write_json("config.json", {**config.as_json(), "versions": versions()})
         run.write_json("split.json", _split(plan.images))
         run.record.update(config=json.dumps(config.as_json()), ended="")
@@ -118,7 +120,7 @@ def _check_images(plan: Plan, run: RunDirectory) -> None:
     if plan.images.fingerprint != expected:
         raise InvalidConfiguration(
             f"The images of {plan.config.dataset} have changed since {run.path} began: a search needs the same ones to "
-            f"its end. Expected fingerprint {expected[:12]}… Received: {plan.images.fingerprint[:12]}…"
+            f"its end. Expected fingerprint {expected[:12]}... Received: {plan.images.fingerprint[:12]}..."
         )
 
 
@@ -315,6 +317,8 @@ def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progres
         if images.x_test is not None and images.y_test is not None:
             text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
         progress.say(f"{text}, in {run.best}")
+        if images.note:
+            progress.say(images.note)
     progress.say(f"decisions and results: {run.record.digest()}")
 
 

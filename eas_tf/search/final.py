@@ -73,6 +73,8 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
             result = seed.result() or seed.train(trainer, progress, interruption, number * plan.recipe.epochs)
             progress.say(_line(result, seed.network_file))
             results.append(result)
+        if plan.images.note:
+            progress.say(plan.images.note)
     for name in ("validation accuracy", "test accuracy"):
         if len(results) > 1 and (text := spread([result[name.replace(" ", "_")] for result in results])):
             progress.say(f"{name} of {len(results)} seeds: {text}")
@@ -124,7 +126,7 @@ def _loaded(path: Path, digest: str | None, otherwise: str) -> LayerGraph:
     if digest is not None and graph.digest != digest:
         raise RunDamaged(
             f"{path} is another network than the one that was written: copy the file back, {otherwise}. Expected "
-            f"digest {digest[:12]}… Received: {graph.digest[:12]}…"
+            f"digest {digest[:12]}... Received: {graph.digest[:12]}..."
         )
     return graph
 

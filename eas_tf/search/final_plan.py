@@ -16,6 +16,7 @@ from eas_tf.architecture import Architecture, parse_architecture
 from eas_tf.data import CropAndFlip, ImageData
 from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.evaluation.fit import check_fits
+from eas_tf.paths import expanded
 from eas_tf.search.paths import checked_path
 from eas_tf.search.record import Network, Record
 from eas_tf.search.report import ranked
@@ -40,7 +41,7 @@ class FinalConfig:
     all_data: bool = False
     """Train on the validation images, too; then there is no validation accuracy."""
     seeds: int = 1
-    """Train so many times, with the seeds SEED, SEED + 1, …, and tell the mean and the standard deviation."""
+    """Train so many times, with the seeds SEED, SEED + 1, ..., and tell the mean and the standard deviation."""
     seed: int = 0
     """Decides the order of the images, what is done to them at random, and the weights from scratch."""
     cutout: int = 0
@@ -63,6 +64,7 @@ class FinalConfig:
     """Where tensorflow-datasets keeps its data, if elsewhere."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "run", expanded(self.run))
         if not 1 <= self.seeds <= MOST_SEEDS or self.seed < 0:
             raise InvalidConfiguration(
                 f"--seeds must be from 1 to {MOST_SEEDS}, --seed not negative. Received: {self.seeds}, {self.seed}"
@@ -124,7 +126,7 @@ class FinalPlan:
         if images.fingerprint != run.fingerprint:
             raise InvalidConfiguration(
                 f"{dataset} does not hold the images of the search: name them with --dataset or --data-dir. Expected "
-                f"fingerprint {run.fingerprint[:12]}… Received: {images.fingerprint[:12]}…"
+                f"fingerprint {run.fingerprint[:12]}... Received: {images.fingerprint[:12]}..."
             )
         _check_images(config, images)
         plan = cls(

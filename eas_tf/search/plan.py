@@ -23,6 +23,8 @@ class Plan:
     recipe: Recipe
     """For children."""
     start_recipe: Recipe
+    notes: tuple[str, ...] = ()
+    """What was decided about the data, and is told at the beginning."""
 
     @property
     def trains(self) -> bool:
@@ -55,9 +57,17 @@ class Plan:
             start = parse_architecture(config.start, images.input_shape)
         check_fits(start, images)
         space.check(start)
-        if resolved.batch > len(images.x_train):
+        notes, count = [images.note], len(images.x_train)
+        if resolved.batch > count and config.batch is None:
+            # Halved, so that several devices can still share it equally.
+            batch = resolved.batch
+            while batch > count:
+                batch //= 2
+            notes.append(f"--batch is {batch}, because {resolved.batch} is more than the {count} training images.")
+            resolved = replace(resolved, batch=batch)
+        if resolved.batch > count:
             raise InvalidConfiguration(
-                f"--batch must be at most the {len(images.x_train)} training images. Received: {resolved.batch}"
+                f"--batch must be at most the {count} training images. Received: {resolved.batch}"
             )
         recipe = Recipe(
             epochs=resolved.epochs,
@@ -66,4 +76,12 @@ class Plan:
             dropout=resolved.dropout,
         )
         start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
-        return cls(config=resolved, images=images, space=space, start=start, recipe=recipe, start_recipe=start_recipe)
+        return cls(
+            config=resolved,
+            images=images,
+            space=space,
+            start=start,
+            recipe=recipe,
+            start_recipe=start_recipe,
+            notes=tuple(filter(None, notes)),
+        )

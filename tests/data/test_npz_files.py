@@ -68,16 +68,12 @@ def test_column_major_arrays_are_the_same_images(path):
 
 
 REFUSED = {
-    "floats": ({"x_train": X / np.float32(255)}, ["x_train", "uint8", "by 255 and cast", "float32 [40, 4, 5, 3]"]),
-    "wide integers": ({"x_train": X.astype(np.int64)}, ["x_train", "uint8", "int64"]),
     "float test images": ({"x_test": X / 2, "y_test": Y}, ["x_test", "uint8", "float64"]),
     "two dimensions": ({"x_train": X.reshape(40, -1)}, ["x_train", "[40, 60]"]),
     "channels first": ({"x_train": X.transpose(0, 3, 1, 2)}, ["channels come last", "[40, 3, 4, 5]"]),
-    "two channels": ({"x_train": X[..., :2]}, ["1 or 3 channels", "[40, 4, 5, 2]"]),
     "no pixels": ({"x_train": X[:, :0]}, ["none of them 0", "[40, 0, 5, 3]"]),
     "lengths differ": ({"y_train": Y[:-1]}, ["as many labels", "40 x_train, 39 y_train"]),
     "test lengths differ": ({"x_test": X, "y_test": Y[:-1]}, ["as many labels", "40 x_test, 39 y_test"]),
-    "float labels": ({"y_train": Y.astype(float)}, ["y_train", "integer", "float64"]),
     "one-hot labels": ({"y_train": np.eye(4, dtype=int)[Y]}, ["y_train", "argmax", "[40, 4]"]),
     "a single label": ({"y_train": np.int64(3)}, ["y_train", "[n]", "int64 []"]),
     "negative labels": ({"y_train": Y - 1}, ["labels from 0", "Received: -1"]),
@@ -93,7 +89,6 @@ REFUSED = {
     "no test labels": ({"x_test": X}, ["x_train and y_train", "'x_test'"]),
     "unknown key": ({"x_valid": X}, ["x_train and y_train", "'x_valid'"]),
     "pickled images": ({"x_train": np.array([X[0], X[0, :2]], dtype=object)}, ["x_train", "pickled", "dtype object"]),
-    "text": ({"y_train": Y.astype(str)}, ["y_train", "integer"]),
 }
 
 

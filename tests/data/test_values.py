@@ -1,0 +1,220 @@
+"""What the values of a user's arrays mean: what is taken, and that each refusal's advice leads to a file that loads."""
+
+import re
+
+import numpy as np
+import pytest
+
+from eas_tf.architecture import space_named
+from eas_tf.data import ImageData, load
+from eas_tf.errors import InvalidData
+from eas_tf.evaluation.fit import check_fits
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.integers(0, 256, (48, 6, 8, 1)).astype(np.uint8), np.arange(48) % 3
+#: The whole range in each part, so that nothing depends on which images are drawn.
+X[:, 0, 0], X[:, 0, 1] = 0, 255
+UNIT, WORDS = X / 255, np.array(["owl", "cat", "dög"])[Y]
+
+
+def save(path, **arrays):
+    np.savez(path, **({"x_train": X, "y_train": Y} | arrays))
+    return path
+
+
+def both(x, y):
+    """The same for training and testing."""
+    return {"x_train": x, "y_train": y, "x_test": x[:9], "y_test": y[:9]}
+
+
+IMAGES_TAKEN = {
+    "int64": (X.astype(np.int64), 1),
+    "uint16": (X.astype(np.uint16), 1),
+    "whole floats": (X.astype(np.float16), 1),
+    "fractions to 255": (X + np.where(X > 200, -0.25, 0.25), 1),
+    "0 to 1": (UNIT, 255),
+    "0 to 1 in float16": (UNIT.astype(np.float16), 255),
+    "big-endian": (UNIT.astype(">f4"), 255),
+    "masks": (X > 100, None),
+    "masks as floats": ((X > 100).astype(np.float32), None),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES_TAKEN)
+def test_images_with_one_meaning_are_the_same_as_in_8_bits(case, tmp_path):
+    images, factor = IMAGES_TAKEN[case]
+    expected = load(save(tmp_path / "8.npz", **both(X if factor else (X > 100).astype(np.uint8), Y)))
+    found = load(save(tmp_path / "mine.npz", **both(images, Y)))
+    assert found.fingerprint == expected.fingerprint
+    assert found.factor == (factor or 1)
+    assert bool(found.note) == (factor == 255)
+    np.testing.assert_array_equal(found.x_test, expected.x_test)
+
+
+LABELS_TAKEN = {
+    "words": (WORDS, np.array([2, 0, 1])[Y], ("cat", "dög", "owl")),
+    "bytes": (np.char.encode(WORDS, "utf-8"), np.array([2, 0, 1])[Y], ("cat", "dög", "owl")),
+    "whole floats": (Y.astype(np.float32), Y, ()),
+    "booleans": (Y > 0, (Y > 0).astype(int), ("False", "True")),
+    "numbers as words": ((np.arange(48) % 12).astype(str), np.arange(48) % 12, ()),
+    "other numbers as words": (np.array(["7", "10", "8"])[Y], np.array([1, 0, 2])[Y], ("10", "7", "8")),
+    "a column": (WORDS[:, None], np.array([2, 0, 1])[Y], ("cat", "dög", "owl")),
+}
+
+
+@pytest.mark.parametrize("case", LABELS_TAKEN)
+def test_labels_are_taken_and_their_names_kept(case, tmp_path):
+    labels, numbers, names = LABELS_TAKEN[case]
+    found = load(save(tmp_path / "mine.npz", **both(X, labels)))
+    assert found.fingerprint == load(save(tmp_path / "numbers.npz", **both(X, numbers))).fingerprint
+    np.testing.assert_array_equal(found.y_test, numbers[:9])
+    assert found.class_names == names
+    found.save(tmp_path / "worker.npz")
+    assert ImageData.load(tmp_path / "worker.npz").class_names == names
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 2), (8, 8, 4), (5, 5, 5), (8, 10, 10), (7, 20, 16), (12, 5, 16), (9, 9, 99)])
+def test_any_number_of_channels_is_taken(shape, tmp_path):
+    images = RNG.integers(0, 256, (48, *shape)).astype(np.uint8)
+    assert load(save(tmp_path / "mine.npz", x_train=images)).input_shape == shape
+
+
+def spoilt(images, places, value=np.nan):
+    images = images.astype(np.float32)
+    images.reshape(len(images), -1)[places, 3] = value
+    return images
+
+
+MULTI = np.eye(3, dtype=int)[Y]
+MULTI[::4, 0] = 1
+REFUSED = {
+    "uint16": both(X.astype(np.uint16) * 257, Y),
+    "12 bits": both(X.astype(np.uint16) * 16, Y),
+    "int16": both((X.astype(np.int16) - 128) * 256, Y),
+    "int64": both((X.astype(np.int64) - 99) << 40, Y),
+    "standardised": both((UNIT - 0.5) / 0.3, Y),
+    "float16": both((UNIT * 65_000).astype(np.float16), Y),
+    "0 to 2": both(UNIT * 2, Y),
+    "-1 to 1": both(UNIT * 2 - 1, Y),
+    "grey": both((UNIT * 2 - 1)[..., 0], Y),
+    "a pixel that says none": both(spoilt(UNIT * 9 + 1, [7], -9999), Y),
+    "no test images": {"x_train": UNIT * 9 - 4},
+    "test 0 to 1": {**both(X, Y), "x_test": UNIT[:9]},
+    "test standardised": {**both(X, Y), "x_test": UNIT[:9] * 2 - 1},
+    "training standardised": {**both(UNIT * 2 - 1, Y), "x_test": X[:9]},
+    "NaN": both(spoilt(UNIT, [11]), Y),
+    "NaN in grey": {"x_train": spoilt(X, [11, 12])[..., 0]},
+    "infinite": both(spoilt(UNIT, [4], -np.inf), Y),
+    "NaN everywhere": both(spoilt(UNIT, slice(None)), Y),
+    "NaN and standardised": both(spoilt(UNIT * 2 - 1, [11]), Y),
+    "NaN and whole": both(spoilt(X // 4, slice(None)), Y),
+    "channels first": both(np.repeat(X, 3, 3).transpose(0, 3, 1, 2), Y),
+    "4 channels first": both(np.repeat(X, 4, 3).transpose(0, 3, 1, 2), Y),
+    "17 channels first": both(np.repeat(X.repeat(3, 1), 3, 2).repeat(17, 3).transpose(0, 3, 1, 2), Y),
+    "from 1": both(X, Y + 1),
+    "negative": both(X, Y - 1),
+    "gap": both(X, Y * 2),
+    "gap as floats in a column": both(X, (Y * 2.0)[:, None]),
+    "other test labels": {**both(X, Y), "y_test": np.arange(9)},
+    "gap and other test labels": {**both(X, Y * 2), "y_test": np.arange(9)},
+    "no test label is known": {**both(X, Y), "y_test": Y[:9] + 10},
+    "test numbers": {**both(X, WORDS), "y_test": Y[:9]},
+    "test words": {**both(X, WORDS), "y_test": np.array(["cat", "fox", "owl"] * 3)},
+    "one image of a class": both(X, np.r_[Y[:9], 7, Y[10:]]),
+    "one image of a word": both(X, np.r_[WORDS[:3], ["fox"], WORDS[4:]]),
+    "one-hot": both(X, np.eye(3)[Y]),
+    "one-hot, training only": {**both(X, Y), "y_train": np.eye(3, dtype=bool)[Y]},
+    "one-hot with an empty column": both(X, np.eye(5)[Y * 2]),
+    "shares": both(X, np.eye(3)[Y] * 0.7 + 0.1),
+    "several labels": both(X, MULTI),
+    "halves": both(X, Y / 2),
+    "labels missing": both(X, np.where(np.arange(48) == 5, np.nan, Y)),
+    "objects": both(X, WORDS.astype(object)),
+}
+
+
+def follow(message, arrays, folder):
+    """Do just what a message says."""
+    code = re.search(r"run (.*np\.savez\('new\.npz', .*\))\. Received: ", message)[1]
+    exec(code.replace("'new.npz'", repr(str(folder / "new.npz"))), {"np": np, **arrays})
+    return dict(np.load(folder / "new.npz"))
+
+
+def told(path):
+    """What is said of a file; empty if it can be trained on."""
+    try:
+        data = load(path)
+    except InvalidData as error:
+        return str(error)
+    assert len(data.x_train) + len(data.x_val) >= 30
+    assert data.x_train.std() > 10
+    return ""
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_the_advice_of_every_refusal_leads_to_images_that_load(case, tmp_path):
+    arrays = {"y_train": Y, **REFUSED[case]}
+    message = told(save(tmp_path / "mine.npz", **arrays))
+    assert message
+    for _ in range(2):  # Values that are wrong in two ways are mended one after the other.
+        assert message.isprintable()
+        assert "Received: " in message
+        arrays = follow(message, arrays, tmp_path)
+        if not (message := told(tmp_path / "new.npz")):
+            break
+    assert message == ""
+
+
+@pytest.mark.parametrize("case", ["uint16", "12 bits", "int16", "0 to 2", "-1 to 1", "test 0 to 1", "4 channels first"])
+def test_advice_keeps_the_images(case, tmp_path):
+    mended = follow(told(save(tmp_path / "mine.npz", **REFUSED[case])), REFUSED[case], tmp_path)
+    for name, count in (("x_train", 48), ("x_test", 9)):
+        np.testing.assert_array_equal(mended[name][..., :1], X[:count])
+
+
+def test_advice_numbers_test_labels_as_training_labels(tmp_path):
+    arrays = {**both(X, Y * 2), "y_test": np.array([4, 3, 0, 2, 4, 4, 0, 1, 2])}
+    mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    np.testing.assert_array_equal(mended["y_train"], Y)
+    np.testing.assert_array_equal(mended["y_test"], [2, 0, 1, 2, 2, 0, 1])
+    np.testing.assert_array_equal(mended["x_test"], X[[0, 2, 3, 4, 5, 6, 8]])
+
+
+def test_values_that_are_not_finite_are_counted_and_located(tmp_path):
+    message = told(save(tmp_path / "mine.npz", x_train=spoilt(UNIT, [11, 20])))
+    assert "2 of 2,304 values of x_train in 2 of 48 images, first in x_train[11]" in message
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"y_train": MULTI[::-1] + 1}, ["one label an image", "softmax", "4 to 5 labels an image", "one class number"]),
+        ({"y_train": RNG.standard_normal(48)}, ["measurements cannot be learned"]),
+        ({"y_train": np.arange(48) * 3}, ["a label of its own"]),
+        ({"x_train": np.full_like(UNIT, np.nan)}, ["all of x_train"]),
+        ({"x_train": np.full_like(UNIT, -3)}, ["all values are -3"]),
+        ({"x_train": UNIT.astype(complex)}, ["uint8 or numbers", "complex128"]),
+        ({"y_train": np.zeros((48, 2), "U3")}, ["one label an image", "<U3 [48, 2]"]),
+        ({"x_train": np.array([X[0], X[0, :2]], dtype=object)}, ["one size", "np.stack"]),
+    ],
+)
+def test_what_no_program_can_mend_is_refused_with_the_reason(arrays, words, tmp_path):
+    message = told(save(tmp_path / "mine.npz", **arrays))
+    for word in words:
+        assert word in message, message
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ((UNIT * 0.99).astype(np.uint8), ["0 in every pixel", "np.round(x * 255).astype(np.uint8)"]),
+        (np.repeat(X[:1], 48, 0), ["the same image each time", "one array may have been written for each"]),
+    ],
+)
+def test_images_that_are_all_equal_are_refused_with_the_likely_cause(images, words, tmp_path):
+    for part, arrays in (("training", both(images, Y)), ("test", {**both(X, Y), "x_test": images[:9]})):
+        data = load(save(tmp_path / "mine.npz", **arrays))
+        with pytest.raises(InvalidData, match=f"The {part} images of mine.npz are all equal") as caught:
+            check_fits(space_named("digits").start_network(data.input_shape, data.classes), data)
+        for word in words:
+            assert word in str(caught.value)
