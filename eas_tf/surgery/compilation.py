@@ -12,7 +12,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import keras
@@ -25,6 +25,9 @@ Places: TypeAlias = dict[int, tuple[str, int]]
 #: How the attributes begin in which optimizers keep what belongs to one model's variables, and TensorFlow its own.
 _BOUND_TO_VARIABLES = ("_exclude_from_weight_decay", "_self_")
 
+#: The methods of the user's losses, metrics and layers that Keras itself calls.
+_CALLED_BY_KERAS = ("__call__", "build", "call", "compute_mask", "result", "update_state")
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Compilation:
@@ -32,8 +35,8 @@ class Compilation:
 
     arguments: Mapping[str, Any]
     """Those of `compile`, with the objects themselves."""
-    undecayed: frozenset[tuple[str, int]] = frozenset()
-    """The weights that the optimizer was told to exclude from weight decay one by one."""
+    keys: Mapping[Any, tuple[str, int]] = field(default_factory=dict)
+    """Where the weights are, by what optimizers call them that exclude some from weight decay."""
     obstacle: str | None = None
     """Why it cannot be carried over, if it cannot."""
 
@@ -53,12 +56,10 @@ def read_compilation(model: keras.Model, places: Places) -> Compilation | None:
     arguments = {**noted, "optimizer": model.optimizer}
     parts = keras.tree.flatten([noted.get(key) for key in ("loss", "metrics", "weighted_metrics")])
     used = reaches(parts, places)
-    innermost = _innermost(model.optimizer)
-    excluded = getattr(innermost, "_exclude_from_weight_decay", ())
-    keys = {} if innermost is None else {innermost._var_key(variable): variable for variable in model.variables}
+    weights = [variable for variable in model.variables if id(variable) in places]
     return Compilation(
         arguments=arguments,
-        undecayed=frozenset(places[id(keys[key])] for key in excluded if key in keys and id(keys[key]) in places),
+        keys={model.optimizer._var_key(each): places[id(each)] for each in weights} if model.optimizer else {},
         obstacle=used and f"a loss or metric uses the weights of {used!r}",
     )
 
@@ -79,11 +80,12 @@ def compile_like(model: keras.Model, compilation: Compilation, layers: Mapping[s
             key: keras.tree.map_structure(lambda part: _metric_anew(part, anew), value) if "metrics" in key else value
             for key, value in compilation.arguments.items()
         }
-        old = compilation.arguments["optimizer"]
-        new = _optimizer_anew(old, {}) if old else None
+        old, optimizers = compilation.arguments["optimizer"], dict[int, tuple[Any, Any]]()
+        new = _optimizer_anew(old, optimizers) if old else None
         model.compile(**{**arguments, "optimizer": new})
+        for each in optimizers.values():
+            _exclude(*each, {key: layers[name].weights[index] for key, (name, index) in compilation.keys.items()})
         if new:
-            _exclude(old, new, [layers[name].weights[index] for name, index in sorted(compilation.undecayed)])
             model.optimizer.build(model.trainable_variables)
             _check_complete(old, new)
     except Exception as error:  # Whatever a class of the user's raises.
@@ -95,25 +97,39 @@ def compile_like(model: keras.Model, compilation: Compilation, layers: Mapping[s
 def reaches(parts: Iterable[Any], places: Places) -> str | None:
     """The name of a layer whose weights are used by functions or objects of the user's; None if none is.
 
-    It is looked for in what functions close over, take by default and know as globals, and in what objects hold.
+    It is looked for in what functions close over, take by default and know as globals, and in what objects hold by
+    names that the code of these functions has.
     """
-    pending, seen = list(parts), dict[int, Any]()
-    while pending:
-        part = pending.pop()
-        if id(part) in seen:
-            continue
-        seen[id(part)] = part
+    for part in _reached(parts):
         if isinstance(part, keras.Variable | keras.Layer):
             for variable in getattr(part, "variables", [part]):
                 if id(variable) in places:
                     return places[id(variable)][0]
-        else:
-            pending += _held(part)
     return None
 
 
-def _held(part: Any) -> Iterable[Any]:
-    """What a container, a function or an object holds; nothing, if it is not the user's."""
+def _reached(parts: Iterable[Any]) -> list[Any]:
+    """All that functions and objects of the user's can get hold of, themselves included."""
+    parts, names, known = list(parts), set[str](), -1
+    found: dict[int, Any] = {}
+    while len(names) > known:  # Code that was found late may have names that were passed over before.
+        known, found, pending = len(names), {}, list(parts)
+        while pending:
+            part = pending.pop()
+            if id(part) not in found:
+                found[id(part)] = part
+                if not isinstance(part, keras.Variable | keras.Layer):
+                    pending += _held(part, names)
+    return list(found.values())
+
+
+def _held(part: Any, names: set[str]) -> Iterable[Any]:
+    """What a container, a function or an object holds; nothing, if it is not the user's.
+
+    Args:
+        part: What may hold something.
+        names: Those of attributes in the code of all functions so far; to which a function's are added.
+    """
     if isinstance(part, list | tuple | set | frozenset):
         return part
     if isinstance(part, Mapping):
@@ -122,19 +138,26 @@ def _held(part: Any) -> Iterable[Any]:
         return [part.func, part.args, part.keywords]
     if inspect.ismethod(part):
         return [part.__func__, part.__self__]
+    if hasattr(part, "python_function"):  # of TensorFlow, as `tf.function` makes them
+        return [part.python_function]
     if inspect.isfunction(part):
-        return [] if _is_of_a_library(part) else _used(part)
-    wraps_functions = isinstance(part, keras.losses.Loss | keras.Metric)
-    if inspect.isclass(part) or (_is_of_a_library(type(part)) and not wraps_functions):
-        return []
-    return list(getattr(part, "__dict__", {}).values())
+        return [] if _is_of_a_library(part) else _used(part, names)
+    kinds = part.__mro__ if inspect.isclass(part) else type(part).__mro__
+    scopes: list[Mapping[str, Any]] = [vars(kind) for kind in kinds if not _is_of_a_library(kind)]
+    own = {} if inspect.isclass(part) else getattr(part, "__dict__", {})
+    wraps = isinstance(part, keras.losses.Loss | keras.Metric)  # functions, which code of Keras calls
+    held = [value for value in own.values() if wraps and inspect.isroutine(value)]
+    if scopes:
+        called = names.union(_CALLED_BY_KERAS)
+        held += [value for scope in [*scopes, own] for name, value in scope.items() if name in called]
+    return held
 
 
 def _is_of_a_library(part: Any) -> bool:
     return str(part.__module__).partition(".")[0] in ("builtins", "jax", "keras", "numpy", "tensorflow", "torch")
 
 
-def _used(function: Any) -> Iterator[Any]:
+def _used(function: Any, names: set[str]) -> Iterator[Any]:
     """What a function closes over, its default arguments, and the globals that its code loads."""
     yield from (function.__defaults__ or (), function.__kwdefaults__ or {})
     for cell in function.__closure__ or ():
@@ -146,6 +169,8 @@ def _used(function: Any) -> Iterator[Any]:
         for instruction in dis.get_instructions(code):
             if instruction.opname == "LOAD_GLOBAL" and instruction.argval in function.__globals__:
                 yield function.__globals__[instruction.argval]
+            elif instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+                names.add(instruction.argval)
 
 
 def _metric_anew(metric: Any, anew: dict[int, Any]) -> Any:
@@ -153,26 +178,21 @@ def _metric_anew(metric: Any, anew: dict[int, Any]) -> Any:
 
     Args:
         metric: What `compile` was given.
-        anew: The metrics that were made already, by the ids of the old ones.
+        anew: The metrics and variables that were made already, by the ids of the old ones.
     """
     if not isinstance(metric, keras.Metric):
         return metric
     if id(metric) not in anew:
         anew[id(metric)] = new = object.__new__(type(metric))
         keras.Metric.__init__(new, dtype=metric.dtype, name=metric.name)
-        own, variables = set(vars(new)), dict[int, Any]()
-
-        def part(value: Any) -> Any:
-            if isinstance(value, keras.Variable):
-                if id(value) not in variables:
-                    variables[id(value)] = new.add_variable(
-                        value.shape, "zeros", dtype=value.dtype, aggregation=value.aggregation, name=value.name
-                    )
-                return variables[id(value)]
-            return _metric_anew(value, anew)
-
+        begun = set(vars(new))
         for name, value in vars(metric).items():
-            if name not in own:
+            if inspect.ismethod(value) and value.__self__ is metric:
+                setattr(new, name, value.__func__.__get__(new))
+            elif inspect.isroutine(value) and any(each is metric for each in _reached([value])):
+                raise ValueError(f"the metric {metric.name!r} keeps a function, {name!r}, that uses the metric itself")
+            elif name not in begun:
+                part = functools.partial(_state_anew, owner=new, anew=anew)
                 setattr(new, name, keras.tree.map_structure(part, value) if _has_state(value) else value)
         if len(new.variables) != len(metric.variables):
             raise ValueError(f"the metric {metric.name!r} keeps variables where surgery does not find them")
@@ -180,15 +200,28 @@ def _metric_anew(metric: Any, anew: dict[int, Any]) -> Any:
     return anew[id(metric)]
 
 
-def _optimizer_anew(optimizer: keras.Optimizer, anew: dict[int, Any]) -> Any:
+def _state_anew(value: Any, owner: keras.Metric, anew: dict[int, Any]) -> Any:
+    """A variable of the owner's with the same value, or a metric; all else is what it was."""
+    if not isinstance(value, keras.Variable):
+        return _metric_anew(value, anew)
+    if id(value) not in anew:
+        anew[id(value)] = owner.add_variable(
+            value.shape, "zeros", dtype=value.dtype, aggregation=value.aggregation, name=value.name
+        )
+        anew[id(value)].assign(value)  # What `reset_state` leaves alone is a setting.
+    return anew[id(value)]
+
+
+def _optimizer_anew(optimizer: keras.Optimizer, anew: dict[int, tuple[Any, Any]]) -> Any:
     """An optimizer of the same class and settings that has seen no variables.
 
     Args:
         optimizer: The old one.
-        anew: The optimizers that were made already, by the ids of the old ones.
+        anew: The optimizers that were made already, each with the old one, by the ids of the old ones.
     """
     if id(optimizer) not in anew:
-        anew[id(optimizer)] = new = object.__new__(type(optimizer))
+        new = object.__new__(type(optimizer))
+        anew[id(optimizer)] = optimizer, new
         rate = optimizer._learning_rate
         if isinstance(rate, keras.Variable):
             rate = float(keras.ops.convert_to_tensor(rate))
@@ -200,10 +233,10 @@ def _optimizer_anew(optimizer: keras.Optimizer, anew: dict[int, Any]) -> Any:
                     setattr(new, name, _with_optimizers_anew(value, anew))
                 elif isinstance(value, list | dict):
                     setattr(new, name, [] if isinstance(value, list) else {})  # `build` fills it, or replaces it.
-    return anew[id(optimizer)]
+    return anew[id(optimizer)][1]
 
 
-def _with_optimizers_anew(value: Any, anew: dict[int, Any]) -> Any:
+def _with_optimizers_anew(value: Any, anew: dict[int, tuple[Any, Any]]) -> Any:
     """A setting in which each optimizer is a new one, whatever holds it."""
     if isinstance(value, keras.Optimizer):
         return _optimizer_anew(value, anew)
@@ -215,7 +248,7 @@ def _with_optimizers_anew(value: Any, anew: dict[int, Any]) -> Any:
         new = copy.copy(value)
         vars(new).update(_with_optimizers_anew(dict(vars(value)), anew))
         return new
-    if inspect.isfunction(value) and any(isinstance(each, keras.Optimizer) for each in _used(value)):
+    if inspect.isfunction(value) and any(isinstance(each, keras.Optimizer) for each in _reached([value])):
         raise ValueError("the optimizer chooses among others by a function, which would choose the old ones")
     return value
 
@@ -225,18 +258,12 @@ def _has_state(value: Any) -> bool:
     return any(isinstance(part, keras.Variable | keras.Metric) for part in parts)
 
 
-def _innermost(optimizer: Any) -> Any:
-    """The optimizer within those that scale losses."""
-    while hasattr(optimizer, "inner_optimizer"):
-        optimizer = optimizer.inner_optimizer
-    return optimizer
-
-
-def _exclude(old: Any, new: Any, variables: list[keras.Variable]) -> None:
-    """Exclude variables from weight decay, and those whose names match what the old optimizer was told."""
-    pattern = getattr(_innermost(old), "_exclude_from_weight_decay_pattern", None)
+def _exclude(old: Any, new: Any, weights: Mapping[Any, keras.Variable]) -> None:
+    """Exclude from weight decay what the old optimizer was told to, by variable or by name."""
+    pattern = getattr(old, "_exclude_from_weight_decay_pattern", None)
+    variables = [weights[key] for key in getattr(old, "_exclude_from_weight_decay", ()) if key in weights]
     if variables or pattern:
-        _innermost(new).exclude_from_weight_decay(variables, [pattern.pattern] if pattern else None)
+        new.exclude_from_weight_decay(variables, [pattern.pattern] if pattern else None)
 
 
 def _check_complete(old: Any, new: Any) -> None:

@@ -19,7 +19,7 @@ def keras_reason(error: Exception) -> str:
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).rpartition("Exception encountered: ")[2]
     paragraphs = [" ".join(part.split()) for part in re.split(r"\n\s*\n", text)]
     said = [part for part in paragraphs if part and not part.startswith("Exception encountered when calling")]
-    return re.split(r"\.?\s*(?:Full object config|config=\{)", said[0] if said else repr(error))[0]
+    return re.split(r"\.?\s*(?:Full object config|Full config|config=\{)", said[0] if said else repr(error))[0]
 
 
 def one_line(problem: str, reason: str, way_out: str) -> str:

@@ -34,6 +34,7 @@ def read_model(model: keras.Model) -> tuple[list[Node], tuple[str, ...], Frame]:
 class _Reader:
     def __init__(self) -> None:
         self._places: Places = {}
+        self._own: dict[str, list[Any]] = {}
 
     def model(
         self, model: keras.Model, prefix: str = "", outer: Sequence[str] = (), masked: bool = False
@@ -105,6 +106,8 @@ class _Reader:
                 )
         config = _config(operation, node.name)
         _check(operation, config, node.name)
+        if not _is_of_keras(type(operation)):
+            self._own[node.name] = [type(operation), *filter(inspect.isroutine, vars(operation).values())]
         # Keras calls no constraint of what is frozen.
         constraints = tuple(variable.constraint if variable.trainable else None for variable in variables)
         return node.changed(
@@ -117,7 +120,11 @@ class _Reader:
         """Refuse what uses the model's own weights: functions, parts of the user's own, arguments of calls."""
         for node in nodes:
             own = [each for each in node.config.values() if inspect.isroutine(each) or isinstance(each, _PARTS)]
-            if used := reaches([*own, node.call], self._places):
+            own += self._own.get(node.name, [])
+            others = (
+                {key: place for key, place in self._places.items() if place[0] != node.name} if own else self._places
+            )
+            if used := reaches([*own, node.call], others):
                 raise UnsupportedLayer(
                     f"A function, a part or an argument of {node.name!r} uses the weights of {used!r}, and in a new "
                     "model it would go on using the old ones; give each layer weights of its own."
@@ -228,7 +235,7 @@ def _config(operation: Any, name: str) -> dict[str, Any]:
                 )
             ) from error
     live = {key: getattr(operation, key, None) for key, value in config.items() if isinstance(value, Mapping)}
-    own = {key: value for key, value in live.items() if inspect.isfunction(value) or _is_own_part(operation, value)}
+    own = {key: value for key, value in live.items() if inspect.isroutine(value) or _is_own_part(operation, value)}
     return {key: own.get(key, value) for key, value in config.items() if key != "name"}
 
 

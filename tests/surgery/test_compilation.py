@@ -415,3 +415,99 @@ def test_optimizers_that_a_function_chooses_cannot_be_carried():
     with pytest.warns(UserWarning, match="chooses among others by a function, which"):
         assert not widen(model, "h", 8, rng=0).compiled
     model.fit(BATCH, np.ones((8, 1)), verbose=0)
+
+
+class Weighted(keras.metrics.Metric):
+    """Has a variable that `reset_state` leaves alone."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.weight = self.add_variable((), "ones", name="weight")
+        self.total = self.add_variable((), "zeros", name="total")
+
+    def update_state(self, truth, given, sample_weight=None):  # noqa: ARG002 - Keras's signature
+        self.total.assign_add(self.weight * keras.ops.mean(keras.ops.abs(truth - given)))
+
+    def result(self):
+        return self.total
+
+    def reset_state(self):
+        self.total.assign(0.0)
+
+
+class Tallying(keras.metrics.MeanMetricWrapper):
+    """Wraps a method of its own, which counts."""
+
+    def __init__(self, **options):
+        super().__init__(self.counted, **options)
+        self.calls = self.add_variable((), "zeros", name="calls")
+
+    def counted(self, truth, given):
+        self.calls.assign_add(1.0)
+        return keras.ops.mean(keras.ops.abs(truth - given), -1)
+
+    def result(self):
+        return self.calls
+
+
+@pytest.mark.parametrize("metric", [Weighted, Tallying])
+def test_metrics_with_variables_and_methods_of_their_own(metric):
+    model = sequential()
+    model.compile("sgd", "mse", metrics=[metric(name="own")], run_eagerly=True)
+    grown = widen(model, "h", 8, rng=0)
+    assert evaluated(grown) == pytest.approx(evaluated(model), rel=1e-5)
+    assert evaluated(grown)["own"] > 0
+    evaluated(grown)
+    assert model.get_metrics_result()["own"] == evaluated(model)["own"]
+
+
+HELD = {}
+
+
+class GlobalLoss(keras.losses.Loss):
+    def call(self, truth, given):
+        return keras.ops.mean(truth - given, -1) + keras.ops.sum(HELD["model"].get_layer("h").kernel)
+
+
+class GlobalCallable:
+    def __call__(self, truth, given):
+        return keras.ops.mean(truth - given) + keras.ops.sum(HELD["model"].get_layer("h").kernel)
+
+
+class Trainer:
+    """Holds the model too, which its loss does not use."""
+
+    def __init__(self, model):
+        self.model, self.weight = model, 3.0
+
+    def train(self):
+        self.model.fit(BATCH, np.ones((8, 1)))
+
+    def loss(self, truth, given):
+        return self.weight * keras.ops.mean(keras.ops.square(truth - given))
+
+
+@pytest.mark.parametrize("loss", [GlobalLoss, GlobalCallable])
+def test_weights_that_a_method_uses_are_found(loss):
+    model = HELD["model"] = sequential()
+    model.compile("sgd", loss(), run_eagerly=True)
+    with pytest.warns(UserWarning, match="a loss or metric uses the weights of 'h'"):
+        assert not widen(model, "h", 8, rng=0).compiled
+
+
+def test_a_method_of_what_holds_the_model_is_carried_over():
+    model = sequential()
+    model.compile("sgd", Trainer(model).loss, run_eagerly=True)
+    assert evaluated(widen(model, "h", 8, rng=0)) == pytest.approx(evaluated(model), rel=1e-5)
+
+
+def test_exclusions_from_weight_decay_within_a_multi_optimizer():
+    model = sequential()
+    adamw = keras.optimizers.AdamW(0.1, weight_decay=0.5)
+    adamw.exclude_from_weight_decay(var_list=[model.get_layer("h").kernel], var_names=["bias"])
+    optimizers = keras.optimizers.OptimizerMap(adamw, {"nothing": keras.optimizers.SGD(0.1)})
+    model.compile(keras.optimizers.MultiOptimizer(optimizers), "mse", run_eagerly=True)
+    grown = widen(model, "h", 8, rng=0)
+    new = grown.optimizer._optimizer_map.default_optimizer
+    decayed = [variable.path for variable in grown.trainable_variables if new._use_weight_decay(variable)]
+    assert [path.rpartition("/")[0].rpartition("/")[2] for path in decayed] == ["out"]

@@ -162,6 +162,39 @@ def tied_by_default(code, hidden):
     return layers.Lambda(lambda x, w=code.kernel: x * keras.ops.sum(w), name="back")(hidden)
 
 
+SHARED = {}
+
+
+class Borrowing(layers.Layer):
+    """Uses a layer that is a global."""
+
+    def call(self, x):
+        return x * keras.ops.sum(SHARED["code"].kernel)
+
+
+class Applying(layers.Layer):
+    """Keeps a function."""
+
+    def __init__(self, function=None, **options):
+        super().__init__(**options)
+        self.function = function
+
+    def call(self, x):
+        return self.function(x)
+
+    def get_config(self):
+        return super().get_config()
+
+
+def tied_by_a_method(code, hidden):
+    SHARED["code"] = code
+    return Borrowing(name="back")(hidden)
+
+
+def tied_by_a_kept_function(code, hidden):
+    return Applying(lambda x: x * keras.ops.sum(code.kernel), name="back")(hidden)
+
+
 def tied_by_a_wrapper(code, hidden):
     sequence = layers.RepeatVector(3)(layers.Dense(8)(hidden))
     return layers.Flatten()(layers.TimeDistributed(code, name="back")(sequence))
@@ -178,6 +211,8 @@ TIES = [
     tied_by_an_operation,
     tied_by_a_lambda,
     tied_by_a_helper,
+    tied_by_a_method,
+    tied_by_a_kept_function,
     tied_by_default,
     tied_by_a_wrapper,
     tied_within_a_model,
