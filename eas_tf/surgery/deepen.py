@@ -184,25 +184,21 @@ def identity_chain(graph: LayerGraph, after: str, kernel_size: int) -> list[Node
     bias = () if norm else (np.zeros(channels, precision),)
     chain = [replace(_unlinked(main, node), weights=(np.broadcast_to(precision(0), kernel), *bias))]
     if norm:
-        config: dict[str, Any] = {"axis": -1, "trainable": True, "center": True, "scale": True}
-        # After a training step constraints would change what has to undo itself, and regularisers add to the loss.
-        config |= {f"{name}_{kind}": None for name in ("gamma", "beta") for kind in ("constraint", "regularizer")}
-        vectors = (np.zeros(channels, precision),) * 4
-        chain.append(
-            norm.changed(
-                name=f"{stem}_bn",
-                config=config,
-                inputs=(),
-                call=None,
-                shape=node.shape,
-                trainable=True,
-                masked=node.masked,
-                weights=vectors,
-                constraints=(),
-            )
-        )
+        chain.append(_norm_like(norm, node, f"{stem}_bn", precision))
     chain.append(_unlinked(keras.layers.ReLU(name=f"{stem}_relu", dtype=dtype), node))
     return chain
+
+
+def _norm_like(norm: Node, before: Node, name: str, precision: type[np.floating[Any]]) -> Node:
+    """A batch norm of the same epsilon and momentum for the output of another node, with weights that do not matter.
+
+    It has no constraints, which would change after a training step what has to undo itself, and no regularisers, which
+    would add to the loss.
+    """
+    config: dict[str, Any] = {"axis": -1, "trainable": True, "center": True, "scale": True}
+    config |= {f"{each}_{kind}": None for each in ("gamma", "beta") for kind in ("constraint", "regularizer")}
+    fresh = replace(_unlinked(keras.layers.BatchNormalization(name=name), before), config=norm.config)
+    return fresh.changed(config=config, weights=(np.zeros(channel_count(before), precision),) * 4)
 
 
 def _unlinked(layer: keras.layers.Layer, before: Node) -> Node:

@@ -87,7 +87,7 @@ def test_a_zeroed_kernel_changes_the_logits_and_did_not_with_random_statistics()
 def test_the_script_prints_a_row(capsys):
     assert check_applications.main(["MobileNet", "1"]) == 0
     *_, row = capsys.readouterr().out.splitlines()
-    assert row.startswith("| MobileNet | 3,239,114 | 55 | 1 | 1 |")
+    assert row.startswith("| MobileNet | 3,239,114 | 55 | 1 of 14 | 1 of 33 |")
     assert row.count("|") == len(check_applications.HEADS) + 1
 
 

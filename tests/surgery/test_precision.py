@@ -11,14 +11,6 @@ layers = keras.layers
 BATCH = np.random.default_rng(0).normal(size=(64, 8, 8, 3))
 
 
-@pytest.fixture
-def float64():
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(policy)
-
-
 def network(**options):
     inputs = keras.Input((8, 8, 3), dtype="float64")
     x = layers.Conv2D(6, 3, name="conv", **options)(inputs)

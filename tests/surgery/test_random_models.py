@@ -73,14 +73,6 @@ def test_two_thousand_random_models_grow_or_refuse(data):
     check(data)
 
 
-@pytest.fixture
-def float64():
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_dtype_policy(policy)
-
-
 #: JAX's batch norm takes the square root of float64 values to 3e-7 only.
 EXACT = 1e-10 if keras.backend.backend() == "tensorflow" else 1e-5
 
