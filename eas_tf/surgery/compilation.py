@@ -54,8 +54,10 @@ def read_compilation(model: keras.Model, places: Places) -> Compilation | None:
     if noted is None:
         return Compilation(arguments={}, obstacle="its compile() notes no arguments")
     arguments = {**noted, "optimizer": model.optimizer}
-    parts = keras.tree.flatten([noted.get(key) for key in ("loss", "metrics", "weighted_metrics")])
-    used = reaches(parts, places)
+    try:
+        used = reaches([noted.get(key) for key in ("loss", "metrics", "weighted_metrics")], places)
+    except Exception as error:  # Objects of the user's may raise when they are looked at, which reading must bear.
+        return Compilation(arguments=arguments, obstacle=keras_reason(error))
     weights = [variable for variable in model.variables if id(variable) in places]
     return Compilation(
         arguments=arguments,

@@ -511,3 +511,22 @@ def test_exclusions_from_weight_decay_within_a_multi_optimizer():
     new = grown.optimizer._optimizer_map.default_optimizer
     decayed = [variable.path for variable in grown.trainable_variables if new._use_weight_decay(variable)]
     assert [path.rpartition("/")[0].rpartition("/")[2] for path in decayed] == ["out"]
+
+
+class Untouchable:
+    """Cannot be looked at."""
+
+    @property
+    def __dict__(self):
+        raise RuntimeError("leave me alone")
+
+    def __call__(self, truth, given):
+        return keras.ops.mean(truth - given)
+
+
+def test_reading_bears_objects_that_cannot_be_looked_at():
+    model = sequential()
+    model.compile("sgd", Untouchable(), run_eagerly=True)
+    assert widenable(model) == {"h": 5}
+    with pytest.warns(UserWarning, match="leave me alone"):
+        assert not widen(model, "h", 8, rng=0).compiled
