@@ -226,7 +226,8 @@ def test_tied_weights_are_never_made_two(tie):
     model = keras.Model(inputs, layers.Dense(2)(tie(code, dense("hidden")(encoded))))
     for operate in (widenable, deepenable, lambda each: widen(each, "hidden", 7, rng=0), lambda each: grow(each, [])):
         with pytest.raises(
-            EASError, match=r"(share the weight|uses the weights|takes the variable|called 2 times)"
+            EASError,
+            match=r"(share the weight|uses the weights|called 2 times|Cannot serialize object <Variable path=code)",
         ) as caught:
             operate(model)
         assert "code" in str(caught.value) or "bias" in str(caught.value)

@@ -211,7 +211,8 @@ def test_arithmetic_on_tensors_is_followed(rng):
     model = randomise(keras.Model(inputs, layers.Dense(3)(x)), rng)
     batch = images(rng, shape=(8, 6, 3))
     assert widenable(model) == {"stem": 4, "branch": 4, "gate": 4}
-    grown = grow(model, [Widen("gate", 7), Deepen("relu", 1)], rng=0, data=batch)
+    (relu,) = [operation.name for operation in model.operations if type(operation).__name__ == "Relu"]
+    grown = grow(model, [Widen("gate", 7), Deepen(relu, 1)], rng=0, data=batch)
     assert output_difference(model, grown, batch) <= 1e-5
     assert {grown.get_layer(name).filters for name in ("stem", "branch", "gate")} == {7}
 
