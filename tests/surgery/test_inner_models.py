@@ -227,7 +227,7 @@ def test_tied_weights_are_never_made_two(tie):
     for operate in (widenable, deepenable, lambda each: widen(each, "hidden", 7, rng=0), lambda each: grow(each, [])):
         with pytest.raises(
             EASError,
-            match=r"(share the weight|uses the weights|called 2 times|Cannot serialize object <Variable path=code)",
+            match=r"share the weight|uses the weights|called 2 times|Cannot serialize object <Variable",
         ) as caught:
             operate(model)
         assert "code" in str(caught.value) or "bias" in str(caught.value)
