@@ -27,6 +27,8 @@ pytestmark = [
     pytest.mark.filterwarnings(r"ignore:[\s\S]*softmax over axis:UserWarning"),
     pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask:UserWarning"),
 ]
+#: Parameters of a new layer: what a place behind a large Flatten costs is another test's.
+LARGE = 10**8
 UNHURRIED = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
@@ -47,7 +49,7 @@ def check(data):
     if deep:
         steps.append(Deepen(data.draw(st.sampled_from(deep)), data.draw(st.sampled_from([1, 3]))))
     if steps:
-        grown = grow(model, steps, data=batch, rng=data.draw(st.integers(0, 99)))
+        grown = grow(model, steps, data=batch, rng=data.draw(st.integers(0, 99)), max_parameters=LARGE)
         assert output_difference(model, grown, batch) <= 1e-5
         after = widenable(grown)
         assert all(after[step.layer] >= step.units for step in steps if isinstance(step, Widen))
@@ -92,7 +94,7 @@ def check_all_that_is_listed(data):
         assert output_difference(model, stepped(wider), batch) <= 1e-5, f"widen {name}, then a step"
         event("widened")
     for place in deepenable(model):
-        deeper = deepen(model, place, kernel_size=data.draw(st.sampled_from([1, 3])), data=batch)
+        deeper = deepen(model, place, kernel_size=data.draw(st.sampled_from([1, 3])), data=batch, max_parameters=LARGE)
         assert output_difference(model, deeper, batch) <= EXACT, f"deepen {place}"
         assert output_difference(model, stepped(deeper), batch) <= 1e-5, f"deepen {place}, then a step"
         event("deepened")
