@@ -60,6 +60,12 @@ class Stopped(EASError):
     exit_code = 130
 
 
+class NoNetwork(EASError):
+    """A budget that was used up before there was a network."""
+
+    exit_code = 5
+
+
 class SearchFailed(EASError):
     """A search whose children fail one after the other."""
 

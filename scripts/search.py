@@ -1,8 +1,10 @@
 """Search for a better network: `python scripts/search.py --help`."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from eas_tf.errors import Stopped, exit_code
 from eas_tf.evaluation.engine_config import EngineConfig
@@ -36,12 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     run = plan.config.output
     go_on = f"To go on: python {sys.argv[0]} --resume {shlex.quote(str(run))}"
+    progress = Progress(plan.networks)
+    # In a thread, because an epoch is one call of TensorFlow, during which its thread hears no signal.
+    pool = ThreadPoolExecutor(1)
     try:
         with Interruption("Finishing the children that are in training. Ctrl-C again ends at once.") as interruption:
-            search(plan, Progress(plan.networks), interruption)
-    except (Stopped, KeyboardInterrupt):
+            pool.submit(search, plan, progress, interruption).result()
+    except Stopped:
         print(f"Interrupted. What was finished is kept. {go_on}", file=sys.stderr)
         return Stopped.exit_code
+    except KeyboardInterrupt:
+        progress.stop()
+        print(f"Ended at once. What was finished is kept. {go_on}", file=sys.stderr, flush=True)
+        os._exit(Stopped.exit_code)
     print(f"Everything is in {run}")
     return 0
 

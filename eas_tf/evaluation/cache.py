@@ -4,11 +4,10 @@ import json
 import sqlite3
 from dataclasses import asdict
 from hashlib import sha256
-from importlib.metadata import version
 from pathlib import Path
 
 from eas_tf.errors import InvalidConfiguration, StorageFailed
-from eas_tf.evaluation.child import Family
+from eas_tf.evaluation.child import Family, identity
 from eas_tf.evaluation.protocol import Request, Result
 
 _SCHEMA = """
@@ -47,7 +46,7 @@ class ResultCache:
 
     def get(self, family: Family, request: Request) -> Result | None:
         """The result of an equal request, if there is one."""
-        text = _describe(family, request)
+        text = identity(family, request)
         try:
             query = "SELECT result, checksum FROM result WHERE key = ?"
             row = self._database.execute(query, [_sha256(text)]).fetchone()
@@ -64,7 +63,7 @@ class ResultCache:
 
     def put(self, family: Family, request: Request, result: Result) -> None:
         """Keep a result."""
-        text, told = _describe(family, request), json.dumps(asdict(result))
+        text, told = identity(family, request), json.dumps(asdict(result))
         row = _sha256(text), text, told, _sha256(text + told)
         try:
             with self._database:
@@ -89,20 +88,6 @@ def _open(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
-
-
-def _describe(family: Family, request: Request) -> str:
-    content = {
-        "parent": family.digest,
-        "transformations": [str(transformation) for transformation in request.transformations],
-        "seed": request.seed,
-        "recipe": asdict(request.recipe or family.recipe),
-        "floors": request.floors,
-        "symmetry_breaking": family.symmetry_breaking,
-        "data": family.data,
-        "versions": {package: version(package) for package in ("eas_tf", "tensorflow", "keras", "numpy")},
-    }
-    return json.dumps(content, sort_keys=True)
 
 
 def _sha256(text: str) -> str:

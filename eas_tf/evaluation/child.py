@@ -1,8 +1,11 @@
 """One child: grown from its trained parent, then trained for a few epochs. What every engine runs, wherever it runs."""
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +18,12 @@ from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import keeps_up
 from eas_tf.surgery import LayerGraph, deepening_moments, load_network, measure_moments, transform
 from eas_tf.surgery.channel_map import SymmetryBreaking
+from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.trainer import OnEpoch, Trained, Trainer
+
+#: How the reason begins of a child whose process was ended, which somebody from outside may have done.
+WORKER_ENDED = "WorkerEnded"
 
 #: Training images on which a parent's moments are measured, and how many of them at once, where memory allows.
 MOMENT_IMAGES, MOMENT_BATCH = 512, 128
@@ -60,6 +67,21 @@ class Child:
 
     result: Result
     graph: LayerGraph | None = None
+
+
+def identity(family: Family, request: Request) -> str:
+    """All that a child's result depends on, as JSON: equal texts are equal children."""
+    content = {
+        "parent": family.digest,
+        "transformations": [str(transformation) for transformation in request.transformations],
+        "seed": request.seed,
+        "recipe": asdict(request.recipe or family.recipe),
+        "floors": request.floors,
+        "symmetry_breaking": family.symmetry_breaking,
+        "data": family.data,
+        "versions": {package: version(package) for package in ("eas_tf", "tensorflow", "keras", "numpy")},
+    }
+    return json.dumps(content, sort_keys=True)
 
 
 def failed(reason: str, seconds: float) -> Child:
@@ -107,10 +129,11 @@ class ChildTrainer:
     Args:
         trainer: Trains on `images`.
         images: The data set.
+        checkpoints: The folder for checkpoints of long trainings; None to keep none.
     """
 
-    def __init__(self, trainer: Trainer, images: ImageData) -> None:
-        self._trainer, self._images = trainer, images
+    def __init__(self, trainer: Trainer, images: ImageData, checkpoints: Path | None = None) -> None:
+        self._trainer, self._images, self._checkpoints = trainer, images, checkpoints
         self._parents: dict[str, LayerGraph] = {}
 
     def train(
@@ -155,6 +178,19 @@ class ChildTrainer:
         )
         floors = request.floors
         goes_on = None if floors is None else lambda curve: keeps_up(curve, floors)
+        file = self._checkpoint(family, request)
         return self._trainer.train(
-            child, request.recipe or family.recipe, seed=seed, on_epoch=on_epoch, goes_on=goes_on
+            child,
+            request.recipe or family.recipe,
+            seed=seed,
+            on_epoch=on_epoch,
+            goes_on=goes_on,
+            on_state=file.offer if file else None,
+            resume_from=file.resume() if file else None,
         )
+
+    def _checkpoint(self, family: Family, request: Request) -> Checkpoint | None:
+        if self._checkpoints is None:
+            return None
+        key = sha256(identity(family, request).encode()).hexdigest()
+        return Checkpoint(self._checkpoints / f"{key[:32]}.npz", key)

@@ -1,5 +1,6 @@
 """Where children are trained: in this process, in worker processes (`pool.py`), on other machines (`ray_engine.py`)."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -19,6 +20,25 @@ MayStart: TypeAlias = Callable[[], bool]
 def always() -> bool:
     """Every child may start."""
     return True
+
+
+class AwakeClock:
+    """Seconds that this process has run: a pause of it, or of the machine, is no time that a child takes.
+
+    It must be read every second or so; what is longer between two readings was a pause.
+    """
+
+    #: Seconds between two readings, at most, that are not taken for a pause.
+    LONGEST = 3.0
+
+    def __init__(self) -> None:
+        self._read, self._seconds = time.monotonic(), 0.0
+
+    def seconds(self) -> float:
+        """Until now."""
+        before, self._read = self._read, time.monotonic()
+        self._seconds += min(self._read - before, self.LONGEST)
+        return self._seconds
 
 
 class Engine(Protocol):
@@ -45,7 +65,13 @@ class Engine(Protocol):
 
 
 def make_engine(
-    config: EngineConfig, trainer: Trainer, images: ImageData, folder: Path, *, on_epoch: OnEpoch | None = None
+    config: EngineConfig,
+    trainer: Trainer,
+    images: ImageData,
+    folder: Path,
+    *,
+    checkpoints: Path | None = None,
+    on_epoch: OnEpoch | None = None,
 ) -> Engine:
     """The engine of a configuration. Its workers are not started yet.
 
@@ -54,6 +80,7 @@ def make_engine(
         trainer: Trains children in this process, for "inline".
         images: The data set.
         folder: Where worker processes find the images, in a folder of their own, until the engine is closed.
+        checkpoints: The folder for checkpoints of long trainings, in this process or in workers; None to keep none.
         on_epoch: Told of each epoch of each child, by "inline".
 
     Raises:
@@ -61,14 +88,14 @@ def make_engine(
         WorkersFailed: If the Ray cluster does not answer.
     """
     if config.engine == "inline":
-        return InlineEngine(ChildTrainer(trainer, images), on_epoch=on_epoch)
+        return InlineEngine(ChildTrainer(trainer, images, checkpoints), on_epoch=on_epoch)
     if config.engine == "ray":
         from eas_tf.evaluation.ray_engine import RayEngine  # Ray is an extra.
 
         return RayEngine(config, images)
     from eas_tf.evaluation.pool import PoolEngine
 
-    return PoolEngine(config, images, folder)
+    return PoolEngine(config, images, folder, checkpoints)
 
 
 class SurrogateEngine:

@@ -1,15 +1,15 @@
 """Children in worker processes: all cores or GPUs at work, and no child can harm another."""
 
 import contextlib
+import math
 import multiprocessing
 import os
 import shutil
 import signal
 import tempfile
-import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, TimeoutError, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,8 @@ from pebble import ProcessExpired, ProcessPool
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation import worker
-from eas_tf.evaluation.child import Child, Family, failed
-from eas_tf.evaluation.engine import MayStart, always
+from eas_tf.evaluation.child import WORKER_ENDED, Child, Family, failed
+from eas_tf.evaluation.engine import AwakeClock, MayStart, always
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.protocol import Request
 from eas_tf.evaluation.worker_start import check_worker_start
@@ -36,6 +36,12 @@ CHILDREN_PER_WORKER = 100
 
 #: Pixels up to which two threads are slower than one for one operation: handing work over takes longer than the work.
 SMALL_IMAGE = 16 * 16
+
+#: Signals that a process gets for what it does itself. Others come from outside, or from a system short of memory.
+OWN_DOING = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL} | {getattr(signal, "SIGBUS", 0)})
+
+#: How often a child is tried again whose worker was ended from outside.
+AGAIN = 1
 
 #: How often in a row a worker may end without a child's doing before that is an error.
 BREAKDOWNS = 3
@@ -107,18 +113,19 @@ class PoolEngine:
         config: How many, and how long a child may take.
         images: The data set; the workers get it without the test images.
         folder: Where the images are kept for the workers, in a folder of their own, until `close`.
+        checkpoints: The folder for checkpoints of long trainings; None to keep none.
 
     Raises:
         InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many workers, or if
             workers cannot be started from here.
     """
 
-    def __init__(self, config: EngineConfig, images: ImageData, folder: Path) -> None:
+    def __init__(self, config: EngineConfig, images: ImageData, folder: Path, checkpoints: Path | None = None) -> None:
         check_worker_start()
         gpus = [str(number) for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
-        self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds
+        self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds or math.inf
         self.at_once = self._workers.count
-        self._images, self._folder = images, folder
+        self._images, self._folder, self._checkpoints = images, folder, checkpoints
         self._own_folder: Path | None = None
         self._processes: list[_Worker] = []
 
@@ -131,10 +138,14 @@ class PoolEngine:
             self._images.save(path)
             workers = self._workers
             settings = worker.WorkerSettings(
-                images=path, threads=workers.threads, operations=workers.cores, memory=workers.memory
+                images=path,
+                threads=workers.threads,
+                operations=workers.cores,
+                memory=workers.memory,
+                checkpoints=self._checkpoints,
             )
             gpus = workers.gpus or [None] * workers.count
-            self._processes = [_Worker(replace(settings, gpu=gpu), self._time_limit) for gpu in gpus]
+            self._processes = [_Worker(replace(settings, gpu=gpu)) for gpu in gpus]
 
     def run(
         self, family: Family, requests: Sequence[Request], may_start: MayStart = always
@@ -150,31 +161,45 @@ class PoolEngine:
         idle = [each for each in self._processes if not each.busy] or self._processes[:1]
         for process in idle:
             process.revive()
-        running: dict[_Task, tuple[_Worker, int, float]] = {}
+        running: dict[_Task, _Running] = {}
+        begun: Counter[int] = Counter()
+        clock, tick = AwakeClock(), min(1.0, self._time_limit / 4)
 
         def occupy() -> None:
-            while waiting and idle and may_start():
+            while waiting and idle and (begun[waiting[0]] or may_start()):
                 process, number = idle.pop(0), waiting.popleft()
-                task = process.submit(family, requests[number])
-                running[task] = process, number, time.monotonic()
+                begun[number] += 1
+                running[process.submit(family, requests[number])] = _Running(process, number)
 
         try:
             occupy()
             while running:
                 finished = []
-                for task in wait(running, return_when=FIRST_COMPLETED).done:
-                    process, number, since = running.pop(task)
-                    idle.append(process)
-                    child = process.child(task, time.monotonic() - since)
-                    if child:
-                        finished.append((number, child))
+                done = wait(running, timeout=tick, return_when=FIRST_COMPLETED).done
+                now = clock.seconds()
+                for task, each in list(running.items()):
+                    if task in done:
+                        child = each.process.child(task, now - (each.since or now), last=begun[each.number] > AGAIN)
+                    elif self._is_overdue(task, each, now):
+                        child = each.process.give_up(self._time_limit)
                     else:
-                        waiting.appendleft(number)
+                        continue
+                    del running[task]
+                    idle.append(each.process)
+                    if child:
+                        finished.append((each.number, child))
+                    else:
+                        waiting.appendleft(each.number)
                 occupy()  # Before whoever wants the finished ones takes time for them.
                 yield from finished
         finally:
-            for process, *_ in running.values():
-                process.stop()
+            for each in running.values():
+                each.process.stop()
+
+    def _is_overdue(self, task: _Task, each: "_Running", now: float) -> bool:
+        if each.since is None and task.running():  # The worker had to start up before.
+            each.since = now
+        return each.since is not None and now - each.since > self._time_limit
 
     def __str__(self) -> str:
         return str(self._workers)
@@ -189,14 +214,25 @@ class PoolEngine:
             self._own_folder = None
 
 
+@dataclass
+class _Running:
+    """A child in training."""
+
+    process: "_Worker"
+    number: int
+    """Of its request."""
+    since: float | None = None
+    """When its training was seen to have begun, in seconds of the clock of all children."""
+
+
 class _Worker:
     """A process that trains one child after the other, and another process when it has ended.
 
     It is a pool of its own: what the workers of one pool of pebble share stays locked for all when one is killed.
     """
 
-    def __init__(self, settings: worker.WorkerSettings, time_limit: float | None) -> None:
-        self._settings, self._time_limit, self._breakdowns = settings, time_limit, 0
+    def __init__(self, settings: worker.WorkerSettings) -> None:
+        self._settings, self._breakdowns = settings, 0
         # Bytes that children may leave behind before the process is replaced.
         self._growth = settings.memory // 4
         self._start()
@@ -209,7 +245,8 @@ class _Worker:
             initargs=[self._settings],
             context=multiprocessing.get_context("spawn"),
         )
-        self._pool.schedule(os.getpid)  # The process starts with the first task.
+        with worker.signals_blocked():
+            self._pool.schedule(os.getpid)  # The process starts with the first task.
         self.busy, self._first_size = False, 0
 
     def revive(self) -> None:
@@ -219,19 +256,29 @@ class _Worker:
 
     def submit(self, family: Family, request: Request) -> _Task:
         self.busy = True
-        return self._pool.schedule(worker.train, args=(family, request), timeout=self._time_limit)
+        return self._pool.schedule(worker.train, args=(family, request))
 
-    def child(self, task: _Task, seconds: float) -> Child | None:
-        """A finished task's child; None if it is to be tried again, because it had no part in the worker's end."""
+    def give_up(self, seconds: float) -> Child:
+        """The child in training, ended because it takes longer than so many seconds."""
+        self._restart()
+        return failed(f"TimeLimit: it took longer than {seconds:g} s", seconds)
+
+    def child(self, task: _Task, seconds: float, *, last: bool) -> Child | None:
+        """A finished task's child; None if it is to be tried again, because it had no part in the worker's end.
+
+        Args:
+            task: That is finished.
+            seconds: That it took.
+            last: Whether it has been tried again already.
+        """
         self.busy = False
         try:
             child, size = task.result()
-        except TimeoutError:
-            self._restart()
-            return failed(f"TimeLimit: it took longer than {self._time_limit:g} s", seconds)
         except ProcessExpired as expired:
             self._restart()
-            return failed(_reason(expired.exitcode), seconds)
+            code = expired.exitcode
+            outside = isinstance(code, int) and code < 0 and -code not in OWN_DOING
+            return None if outside and not last else failed(_reason(code), seconds)
         except CancelledError:
             return None
         except BrokenProcessPool:
@@ -263,9 +310,9 @@ class _Worker:
 def _reason(exit_code: Any) -> str:
     """Why a process ended."""
     if not isinstance(exit_code, int) or exit_code >= 0:
-        return f"WorkerEnded: its process ended with exit code {exit_code}"
+        return f"{WORKER_ENDED}: its process ended with exit code {exit_code}"
     name = str(-exit_code)
     with contextlib.suppress(ValueError):
         name = signal.Signals(-exit_code).name
     hint = ", as the system does when memory runs out" if name == "SIGKILL" else ""
-    return f"WorkerEnded: its process was ended by {name}{hint}"
+    return f"{WORKER_ENDED}: its process was ended by {name}{hint}"

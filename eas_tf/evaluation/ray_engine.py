@@ -4,7 +4,6 @@ import gc
 import logging
 import subprocess
 import sys
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,8 +11,8 @@ from typing import Any
 
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
-from eas_tf.evaluation.child import Child, ChildTrainer, Family, failed
-from eas_tf.evaluation.engine import MayStart, always
+from eas_tf.evaluation.child import WORKER_ENDED, Child, ChildTrainer, Family, failed
+from eas_tf.evaluation.engine import AwakeClock, MayStart, always
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import CHILDREN_PER_WORKER
 from eas_tf.evaluation.protocol import Request
@@ -64,24 +63,25 @@ class RayEngine:
             self._stored = {"images": self._stored["images"], family.digest: ray.put(family.load())}
         waiting = deque((number, RETRIES) for number in range(len(requests)))
         running: dict[Any, tuple[int, int, float]] = {}
+        clock = AwakeClock()
         try:
             while running or (waiting and may_start()):
                 while waiting and len(running) < self.at_once and may_start():
                     number, retries = waiting.popleft()
-                    running[self._submit(family, requests[number])] = number, retries, time.monotonic()
+                    running[self._submit(family, requests[number])] = number, retries, clock.seconds()
                 done, _ = ray.wait(list(running), timeout=1)
                 for task in done:
                     number, retries, since = running.pop(task)
-                    child = _child(task, time.monotonic() - since, retries)
+                    child = _child(task, clock.seconds() - since, retries)
                     if child:
                         yield number, child
                     else:
                         waiting.append((number, retries - 1))
-                for task in self._overdue(running):
+                for task in self._overdue(running, clock.seconds()):
                     number, _, since = running.pop(task)
                     ray.cancel(task, force=True)
                     reason = f"TimeLimit: it took longer than {self._config.child_seconds:g} s"
-                    yield number, failed(reason, time.monotonic() - since)
+                    yield number, failed(reason, clock.seconds() - since)
         finally:
             for task in running:
                 ray.cancel(task, force=True)
@@ -99,9 +99,9 @@ class RayEngine:
         task = _train.options(num_gpus=gpus)
         return task.remote(self._stored["images"], self._stored[family.digest], family, request)
 
-    def _overdue(self, running: dict[Any, tuple[int, int, float]]) -> list[Any]:
+    def _overdue(self, running: dict[Any, tuple[int, int, float]], now: float) -> list[Any]:
         limit = self._config.child_seconds
-        return [task for task, (*_, since) in running.items() if limit and time.monotonic() - since > limit]
+        return [task for task, (*_, since) in running.items() if limit and now - since > limit]
 
     def close(self) -> None:
         """Disconnect, if this engine has connected."""
@@ -141,7 +141,7 @@ def _child(task: Any, seconds: float, retries: int) -> Child | None:
     except ray.exceptions.OutOfMemoryError:
         return failed("OutOfMemory: Ray ended it before its machine's memory ran out", seconds)
     except (ray.exceptions.WorkerCrashedError, ray.exceptions.RaySystemError) as error:
-        return failed(f"WorkerEnded: {type(error).__name__}, its process was ended", seconds)
+        return failed(f"{WORKER_ENDED}: {type(error).__name__}, its process was ended", seconds)
 
 
 _trainers: dict[str, ChildTrainer] = {}

@@ -12,8 +12,9 @@ from eas_tf.data import ImageData
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.surgery import initialise, load_network, lower, save_network
+from eas_tf.training.flat_weights import TrainingState
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
-from eas_tf.training.trainer import OnEpoch, Trained, Trainer
+from eas_tf.training.trainer import OnEpoch, OnState, Trained, Trainer
 
 
 def train_start(
@@ -24,6 +25,8 @@ def train_start(
     *,
     seed: int,
     on_epoch: OnEpoch | None = None,
+    on_state: OnState | None = None,
+    resume_from: TrainingState | None = None,
 ) -> Trained:
     """Train a network from random weights.
 
@@ -34,6 +37,8 @@ def train_start(
         recipe: How; its initial rate should be `RATE_FROM_SCRATCH`.
         seed: Decides the weights and the order of the images.
         on_epoch: Told of each epoch.
+        on_state: As for `Trainer.train`.
+        resume_from: As for `Trainer.train`.
 
     Raises:
         InvalidData: If the architecture is for other images or another number of classes.
@@ -41,7 +46,20 @@ def train_start(
     check_fits(architecture, data)
     weights, training = np.random.SeedSequence(seed).spawn(2)
     graph = initialise(lower(architecture, data.mean, data.std), rng=np.random.default_rng(weights))
-    return trainer.train(graph, recipe, seed=int(training.generate_state(1)[0] >> 1), on_epoch=on_epoch)
+    return trainer.train(
+        graph,
+        recipe,
+        seed=int(training.generate_state(1)[0] >> 1),
+        on_epoch=on_epoch,
+        on_state=on_state,
+        resume_from=resume_from,
+    )
+
+
+def start_key(data: ImageData, architecture: Architecture, recipe: Recipe, seed: int) -> str:
+    """The digest of all that a start network depends on, in hexadecimal."""
+    told = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(recipe), seed])
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def start_family(
@@ -69,8 +87,7 @@ def start_family(
         InvalidData: If the architecture is for other images or another number of classes.
     """
     of_start = replace(recipe, epochs=epochs, learning_rate=RATE_FROM_SCRATCH)
-    key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(of_start), seed])
-    path = cache / f"start-{hashlib.sha256(key.encode()).hexdigest()}.keras"
+    path = cache / f"start-{start_key(data, architecture, of_start, seed)}.keras"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         save_network(train_start(trainer, data, architecture, of_start, seed=seed).graph, path)

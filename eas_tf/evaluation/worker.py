@@ -3,8 +3,12 @@
 import gc
 import multiprocessing
 import os
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +34,8 @@ class WorkerSettings:
     """Operations that run at the same time. It changes no result."""
     memory: int
     """Bytes of data after which allocations fail."""
+    checkpoints: Path | None = None
+    """The folder for checkpoints of long trainings."""
     gpu: str | None = None
     """The GPU's number, as `CUDA_VISIBLE_DEVICES` has it; None for the CPU."""
 
@@ -40,7 +46,9 @@ _trainer: "ChildTrainer"
 def start(settings: WorkerSettings) -> None:
     """Begin a worker process: its share of the machine, TensorFlow, the images."""
     global _trainer
-    threading.Thread(target=_end_with, args=[multiprocessing.parent_process()], daemon=True).start()
+    parent = multiprocessing.parent_process()
+    for ends in (_end_with, _end_at_the_word_of):
+        threading.Thread(target=ends, args=[parent], daemon=True).start()
     if settings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
     with silent_import():
@@ -49,7 +57,7 @@ def start(settings: WorkerSettings) -> None:
 
         configure(settings.threads, settings.operations)
     images = ImageData.load(settings.images)
-    _trainer = ChildTrainer(Trainer(images), images)
+    _trainer = ChildTrainer(Trainer(images), images, settings.checkpoints)
     gc.freeze()  # else the collection after each child would look through all of TensorFlow, for 0.2 s
     _limit_memory(settings.memory)
 
@@ -77,6 +85,31 @@ def _end_with(parent: Any) -> None:
     """End this process when the one that started it has ended, however that was, and not only after the child."""
     parent.join()
     os._exit(1)
+
+
+def _end_at_the_word_of(parent: Any) -> None:
+    """End this process when the one that started it says so, and not when somebody ends a whole group of processes.
+
+    Then the parent decides what becomes of the child in training.
+    """
+    if hasattr(signal, "sigwaitinfo"):  # macOS and Windows do not tell who sends a signal.
+        while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent.pid:
+            pass
+        os._exit(1)
+
+
+@contextmanager
+def signals_blocked() -> Iterator[None]:
+    """For starting a process: it and its threads have Ctrl-C and SIGTERM blocked from their first moment on."""
+    if not hasattr(signal, "sigwaitinfo"):
+        yield
+        return
+    resource_tracker.ensure_running()  # which would unblock them
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _limit_memory(size: int) -> None:

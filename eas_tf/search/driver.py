@@ -18,12 +18,13 @@ import numpy as np
 from eas_tf.agents import make_agent
 from eas_tf.agents.base import Agent
 from eas_tf.data import ImageData
-from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
+from eas_tf.errors import EASError, InvalidConfiguration, NoNetwork, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
 from eas_tf.evaluation.train import TrainEvaluator
+from eas_tf.files import storing
 from eas_tf.search.config import versions
 from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.limits import Interruption, Limits
@@ -32,7 +33,7 @@ from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Batch, Run
 from eas_tf.search.report import draw_progress, leaderboard
-from eas_tf.search.run_directory import GENERATIONS, RunDirectory, storing
+from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 
@@ -53,6 +54,7 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             is to go on; nothing is written then.
         TrainingDiverged: If the start network's training diverges.
         SearchFailed: If too many children fail, one after the other.
+        NoNetwork: If a budget was used up before the start network was trained.
         Stopped: If it was interrupted.
     """
     config, interruption = plan.config, interruption or Interruption("")
@@ -75,20 +77,29 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         progress.say(f"children are trained by {engine}")
         limits = Limits(config, interruption, run.record.run().seconds)
         networks = Networks(plan, run, engine, trainer, limits, progress)
-        why: Stopped | SearchFailed | None = None
+        why: EASError | None = None
         ended = "finished"
         try:
             _Search(plan, run, engine, cache, limits, networks, progress).run()
         except Stopped as stopped:
-            ended, why = limits.reason(), stopped if interruption.asked else None
+            ended = limits.reason()
+            why = stopped if interruption.asked else None if len(networks) else _no_network(plan, ended)
         except SearchFailed as failure:
             ended, why = "failed", failure
         if ended != "finished":
             progress.say(f"The search ends here: {ended}")
-        _report(plan, run, networks, progress, train_again=not why)
+        if len(networks):
+            _report(plan, run, networks, progress, train_again=not why)
         run.record.update(ended=ended, seconds=networks.seconds())
         if why:
             raise why
+
+
+def _no_network(plan: Plan, reason: str) -> NoNetwork:
+    return NoNetwork(
+        f"{reason}, and the start network is not at its end. Its epochs so far are kept. To go on: --resume "
+        f"{quote(str(plan.config.output))} with a larger --max-hours."
+    )
 
 
 def _engine(plan: Plan, trainer: Trainer, progress: Progress) -> Engine:
@@ -98,7 +109,8 @@ def _engine(plan: Plan, trainer: Trainer, progress: Progress) -> Engine:
     def on_epoch(epoch: int, loss: float) -> None:
         progress.epoch(epoch, plan.recipe.epochs, loss)
 
-    return make_engine(plan.config, trainer, plan.images, plan.config.output, on_epoch=on_epoch)
+    folder = plan.config.output
+    return make_engine(plan.config, trainer, plan.images, folder, checkpoints=folder / CHECKPOINTS, on_epoch=on_epoch)
 
 
 def _new_run(plan: Plan) -> Run:
@@ -290,6 +302,7 @@ class _Search:
                 sha256=digest,
             )
         )
+        self._run.forget_checkpoints()
         self._run.forget_states(before=slot.number - GENERATIONS + 1)
         self._run.copy_record()
         account = "".join(f", {name} {value:.4g}" for name, value in learned.items())
@@ -302,9 +315,6 @@ class _Search:
 
 def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress, *, train_again: bool) -> None:
     """The leaderboard, the picture, and what the saved network does on the images."""
-    if not len(networks):
-        progress.say(f"No network is trained yet. To go on: --resume {quote(str(run.path))}")
-        return
     config, images = plan.config, plan.images
     with storing(run.path):
         draw_progress(networks.all, f"{config.dataset}, {config.agent}, seed {config.seed}", run.path / "progress.png")

@@ -22,12 +22,13 @@ from filelock import FileLock, Timeout
 from eas_tf.architecture import parse_transformation
 from eas_tf.errors import InvalidConfiguration, RunBusy, RunDamaged
 from eas_tf.evaluation.child import grown, measured
+from eas_tf.files import storing, write_whole
 from eas_tf.search.final_plan import FinalPlan
 from eas_tf.search.final_seed import FinalSeed, read_json
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Network
-from eas_tf.search.run_directory import storing, weights_file, write_whole
+from eas_tf.search.run_directory import weights_file
 from eas_tf.surgery import LayerGraph, load_network, save_network
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
@@ -64,7 +65,9 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
             FinalSeed(plan, seed, inherited) for seed in range(plan.config.seed, plan.config.seed + plan.config.seeds)
         ]
         for seed in seeds:
-            _ = seed.result() or seed.checkpoint()  # a damaged file is told of now, and not after hours of training
+            _ = (
+                seed.result() or seed.checkpoint().read()
+            )  # a damaged file is told of now, and not after hours of training
         progress.say(_headline(plan))
         if inherited and not weights_file(plan.config.run, plan.network.id).exists():
             progress.say(f"network {plan.network.id}'s own weights are not kept: it begins as it was grown, untrained")

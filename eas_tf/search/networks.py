@@ -11,16 +11,18 @@ from shlex import quote
 from eas_tf.architecture import Architecture, parse_architecture, parse_transformation
 from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
-from eas_tf.evaluation.child import Child, Family
+from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
 from eas_tf.evaluation.engine import Engine, MayStart, always
-from eas_tf.evaluation.start import train_start
+from eas_tf.evaluation.start import start_key, train_start
+from eas_tf.files import storing
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Kind, Network
 from eas_tf.search.report import line, ranked
-from eas_tf.search.run_directory import RunDirectory, storing
+from eas_tf.search.run_directory import RunDirectory
 from eas_tf.surgery import LayerGraph, load_network, save_network
+from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.trainer import Trainer
 
 
@@ -42,11 +44,27 @@ class Networks:
         self._plan, self._run, self._engine, self._trainer = plan, run, engine, trainer
         self._limits, self._progress = limits, progress
         self._rows = {network.id: network for network in run.record.networks()}
+        self._forget_what_was_ended()
         self._whole: dict[int, str] = {}  # digests of networks whose weights are known to be on the disk as they were
         self._parent = 0
         self._since = time.monotonic()
         for network in self._rows.values():
             limits.count(network, earlier=True)
+
+    def _forget_what_was_ended(self) -> None:
+        """Train those again whose worker was ended, maybe from outside, as long as nothing was decided by that."""
+        batches = self._run.record.batches()
+        learned, stages = {batch.id for batch in batches if batch.state}, {batch.stage for batch in batches}
+
+        def is_open(network: Network) -> bool:
+            return network.stage not in stages if network.kind == "promoted" else network.batch not in learned
+
+        ended = {n.id for n in self._rows.values() if n.failure.startswith(WORKER_ENDED) and is_open(n)}
+        if ended:
+            told = ", ".join(map(str, sorted(ended)))
+            self._progress.say(f"trained again, because their workers were ended: {told}")
+            self._run.record.forget(ended)
+            self._rows = {number: network for number, network in self._rows.items() if number not in ended}
 
     def __getitem__(self, number: int) -> Network:
         return self._rows[number]
@@ -92,6 +110,8 @@ class Networks:
                 self._digest(network.id)  # from the cache of another run
                 kept.add(network.id)
             self._run.publish_best(network.id)
+        if network.kind != "child":
+            self._run.forget_checkpoints()
         self._run.keep_weights(kept | {self._parent, network.id if network.kind != "child" else self._parent})
         self._progress.network(line(network, self._rows[0]))
         self._limits.count(network)
@@ -198,13 +218,26 @@ class Networks:
         if not plan.trains:
             return self._child(self._family_of(plan.start, self._run.path, ""), request)
 
+        if self._limits.reason():
+            raise Stopped("The start network was not trained.")
+        key = start_key(plan.images, plan.start, plan.start_recipe, request.seed)
+        file = Checkpoint(self._run.checkpoints / "start.npz", key, stops=lambda: bool(self._limits.reason()))
+        state = file.resume()
+        if state:
+            self._progress.say(f"the start network goes on after epoch {state.epoch} of {plan.start_recipe.epochs}")
+
         def on_epoch(epoch: int, loss: float) -> None:
             self._progress.epoch(epoch, plan.start_recipe.epochs, loss)
-            if self._limits.reason():
-                raise Stopped("The start network was not trained to its end.")
 
         trained = train_start(
-            self._trainer, plan.images, plan.start, plan.start_recipe, seed=request.seed, on_epoch=on_epoch
+            self._trainer,
+            plan.images,
+            plan.start,
+            plan.start_recipe,
+            seed=request.seed,
+            on_epoch=on_epoch,
+            on_state=file.offer,
+            resume_from=state,
         )
         result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
         return Child(result=result, graph=trained.graph)

@@ -50,6 +50,10 @@ class Progress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Give the terminal back."""
         self._bars.stop()
 
     def begin(self, done: int, budget: Callable[[], float | None]) -> None:

@@ -7,7 +7,7 @@ own structure only, and a search that goes on from a wrong number would be wrong
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
@@ -234,6 +234,14 @@ class Record:
         else:
             run = replace(run, batches=max(run.batches, row.id))
         self._commit(row, replace(run, seconds=run.seconds + seconds))
+
+    def forget(self, networks: Collection[int]) -> None:
+        """Delete the rows of some networks."""
+        run = self.run()
+        with _translated(self._path), self._database:
+            for number in networks:
+                self._database.execute("DELETE FROM network WHERE id = ?", [number])
+            _insert(self._database, replace(run, networks=run.networks - len(networks)))
 
     def update(self, *, seconds: float = 0.0, config: str | None = None, ended: str | None = None) -> None:
         """Commit what has changed about the whole, and the seconds that were worked since the last change."""

@@ -6,18 +6,18 @@
 | `start.keras`, `best.keras` | the trained start network, the best network so far |
 | `weights/17.keras` | network 17: the best few, and those that children grow from |
 | `agent-3.npz` | what the agent has learned after batch 3: the last two batches |
+| `checkpoints/…npz` | trainings that are not at their end, if they are long |
 | `config.json`, `split.json`, `progress.png` | made from the record for people |
 | `lock`, `owner.json` | who works on it |
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -27,12 +27,16 @@ from typing import Any, Self
 import numpy as np
 from filelock import FileLock, Timeout
 
-from eas_tf.errors import InvalidConfiguration, RunBusy, StorageFailed
+from eas_tf.errors import InvalidConfiguration, RunBusy
+from eas_tf.files import storing, write_whole
 from eas_tf.search.paths import checked_path
 from eas_tf.search.record import Batch, Record, Run
 
 #: Batches whose agent state is kept.
 GENERATIONS = 2
+
+#: The folder for checkpoints.
+CHECKPOINTS = "checkpoints"
 
 #: What a process leaves behind that was killed before there was a record.
 _EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial", "run.partial-wal", "run.partial-shm"})
@@ -40,7 +44,7 @@ _EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial", "
 #: What a process that was killed may leave behind.
 _LEFTOVERS = (
     *("run.partial*", "run.copy.partial", "*.json.partial", "agent-*.npz.partial"),
-    *("best.partial.keras", "start.partial.keras", "weights/*.partial.keras"),
+    *("best.partial.keras", "start.partial.keras", "weights/*.partial.keras", "checkpoints/*.npz.partial"),
 )
 
 
@@ -102,6 +106,16 @@ class RunDirectory:
     def weights(self, network: int) -> Path:
         """Where the weights of a network are, if they are kept."""
         return weights_file(self.path, network)
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for checkpoints of trainings that are not at their end."""
+        return self.path / CHECKPOINTS
+
+    def forget_checkpoints(self) -> None:
+        """Delete them all: what was in training is recorded."""
+        for path in self.checkpoints.glob("*.npz"):
+            path.unlink()
 
     def keep_weights(self, networks: Collection[int]) -> None:
         """Delete the weights of all networks but these and the start network."""
@@ -208,30 +222,3 @@ def _owned(path: Path) -> FileLock:
         lock.release()
         raise
     return lock
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that after a crash it is the old or the new one, whole."""
-    partial = path.with_name(f"{path.name}.partial")
-    with storing(path):
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-
-
-@contextmanager
-def storing(path: Path, what_to_do: str = "Make room, and resume.") -> Iterator[None]:
-    """Tell of a disk that is full or cannot be written in one line.
-
-    Raises:
-        StorageFailed: If the disk is full.
-        InvalidConfiguration: If the path cannot be written for another reason.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise StorageFailed(f"{path} cannot be written: {error.strerror}. {what_to_do}") from error
-        raise InvalidConfiguration(f"{path} cannot be written: {error.strerror or error}. {what_to_do}") from error

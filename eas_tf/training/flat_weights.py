@@ -29,6 +29,12 @@ class TrainingState:
     """All that is not trained, such as batch norm's moving mean and variance: float32, flat."""
     momentum: np.ndarray
     """Of each weight, float32 `[parameters]`."""
+    losses: tuple[float, ...] = ()
+    """The mean training loss of each epoch that is over, in nats."""
+    curve: tuple[float, ...] = ()
+    """The validation accuracy after each, where somebody decides by it whether the training goes on."""
+    seconds: float = 0.0
+    """That it took so far."""
 
 
 class _Vector:
@@ -81,10 +87,10 @@ class FlatWeights:
         self._statistics.move(scope)
         return logits
 
-    def state(self, epoch: int) -> TrainingState:
-        """Where the training is after that many epochs."""
+    def state(self, **told: Any) -> TrainingState:
+        """Where the training is, with what is told of its epochs."""
         weights, statistics, momentum = (each.numpy() for each in self._vectors)
-        return TrainingState(epoch=epoch, weights=weights, statistics=statistics, momentum=momentum)
+        return TrainingState(weights=weights, statistics=statistics, momentum=momentum, **told)
 
     def restore(self, state: TrainingState, recipe: Recipe) -> int:
         """Take over a state; the number of epochs that are over.

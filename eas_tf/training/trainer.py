@@ -53,6 +53,9 @@ class Trained:
     loss: float
     """Mean cross-entropy on the validation images, in nats; NaN if there are none."""
     seconds: float
+    """That it took, before a resume included."""
+    losses: tuple[float, ...]
+    """The mean training loss of each epoch, in nats."""
     curve: tuple[float, ...] = ()
     """The accuracy after each epoch, where somebody decided whether it goes on."""
     stopped: bool = False
@@ -119,11 +122,14 @@ class Trainer:
         start = time.perf_counter()
         model, weights, epoch = self._prepare(graph, recipe)
         first = weights.restore(resume_from, recipe) if resume_from else 0
-        curve: list[float] = []
+        losses = list(resume_from.losses) if resume_from else []
+        curve = list(resume_from.curve) if resume_from else []
+        start -= resume_from.seconds if resume_from else 0.0
         for number in range(first, recipe.epochs):
             loss = float(epoch(tf.constant([seed, number], tf.int32)))
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"The loss was {loss} in epoch {number + 1} of {recipe.epochs}.")
+            losses.append(loss)
             if on_epoch:
                 on_epoch(number + 1, loss)
             last = number + 1 == recipe.epochs
@@ -134,12 +140,14 @@ class Trainer:
             if goes_on and not last and not goes_on(curve):
                 break
             if on_state and not last:
-                on_state(partial(weights.state, number + 1))
+                told = {"losses": tuple(losses), "curve": tuple(curve), "seconds": time.perf_counter() - start}
+                on_state(partial(weights.state, epoch=number + 1, **told))
         return Trained(
             graph=graph.with_weights_of(model),
             accuracy=accuracy,
             loss=loss,
             seconds=time.perf_counter() - start,
+            losses=tuple(losses),
             curve=tuple(curve) if goes_on else (),
             stopped=not last,
         )

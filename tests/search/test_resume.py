@@ -1,68 +1,19 @@
 """A search that ends at any moment goes on as if it had not."""
 
-import io
 import os
 import random
 import shutil
 import signal
-import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
+from searching import SURROGATE, TRAINED, digest, here, rows, run, start, wait_for
 
 from eas_tf.errors import EASError, RunBusy, SearchFailed
-from eas_tf.search.driver import search
-from eas_tf.search.limits import Interruption
-from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
 from eas_tf.search.record import Record
-from eas_tf.search.resuming import read_config
 from eas_tf.search.run_directory import RunDirectory
-
-SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
-SURROGATE = ["--engine", "surrogate", "--agent", "random", "--stages", "20,13", "--restart-every", "1"]
-TRAINED = ["--networks", "6", "--epochs", "1", "--start-epochs", "2", "--deepen-steps", "1", "--widen-steps", "1"]
-
-
-def start(*arguments):
-    return subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def run(*arguments, code=0):
-    process = start(*arguments)
-    out, err = process.communicate(timeout=200)
-    assert process.returncode == code, err
-    return out, err
-
-
-def rows(folder, table="network"):
-    if not (folder / "run.sqlite").exists():
-        return {}
-    database = sqlite3.connect(folder / "run.sqlite")
-    try:
-        return {row[0]: row for row in database.execute(f"SELECT * FROM {table} ORDER BY id")}
-    finally:
-        database.close()
-
-
-def digest(out):
-    (line,) = [line for line in out.splitlines() if line.startswith("decisions and results: ")]
-    return line
-
-
-def wait_for(condition, process, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition() and process.poll() is None and time.monotonic() < end:
-        time.sleep(0.005)
-    assert process.poll() is None, process.communicate()[1]
 
 
 def kill(process):
@@ -94,15 +45,6 @@ def resume_after_kills(folder, arguments, moments, *, networks=0):
     out, _ = run(*again)
     assert all(rows(folder)[number] == row for number, row in before.items())
     return out
-
-
-def here(*arguments):
-    """What a search prints that runs in this process."""
-    printed = io.StringIO()
-    plan = Plan.of(read_config(arguments))
-    with Interruption("") as interruption:
-        search(plan, Progress(plan.networks, Console(file=printed)), interruption)
-    return printed.getvalue()
 
 
 @pytest.fixture(scope="module")
