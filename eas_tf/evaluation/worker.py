@@ -1,5 +1,6 @@
 """What runs in a worker process. Importing this loads no TensorFlow: a worker first says which device it has."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -31,7 +32,7 @@ class WorkerSettings:
     memory: int
     """Bytes of data after which allocations fail."""
     gpu: str | None = None
-    """The GPU's number, as `CUDA_VISIBLE_DEVICES` has it; None for the CPU."""
+    """The GPU's number or name, as `CUDA_VISIBLE_DEVICES` has it; None for the CPU."""
 
 
 _trainer: "ChildTrainer"
@@ -43,6 +44,9 @@ def start(settings: WorkerSettings) -> None:
     threading.Thread(target=_end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     if settings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
+    # Where memory runs out, the system ends this process, and the one that started it tells why.
+    with contextlib.suppress(OSError):  # no Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with silent_import():
         from eas_tf.evaluation.child import ChildTrainer
         from eas_tf.training.trainer import Trainer
