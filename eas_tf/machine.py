@@ -71,7 +71,7 @@ def _groups(controller: str, proc: Path) -> Iterator[Path]:
         cgroup, mounts = (proc / "cgroup").read_text(), (proc / "mountinfo").read_text()
     except OSError:  # no Linux
         return
-    paths = {}  # by controller; version 2 has one path for all of them, and no name here
+    paths: dict[str, str] = {}  # by controller; version 2 has one path for all of them, and no name here
     for line in cgroup.splitlines():
         _, controllers, path = line.split(":", 2)
         paths |= dict.fromkeys(controllers.split(","), path)

@@ -19,7 +19,13 @@ from eas_tf.training.trainer import Trainer
 HERE = str(Path(__file__).parent)
 
 #: Holds a start network's lock as a process does that trains it.
-_HOLDER = "import sys; from filelock import FileLock; lock = FileLock(sys.argv[1]); lock.acquire(); print(flush=True); input()"
+_HOLDER = """
+import sys
+from filelock import FileLock
+with FileLock(sys.argv[1]):
+    print(flush=True)
+    input()
+"""
 
 
 def family(cache, seed=0, epochs=1):
