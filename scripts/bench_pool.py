@@ -20,6 +20,7 @@ import tyro
 
 from eas_tf.errors import exit_code
 from eas_tf.evaluation import Request, Result
+from eas_tf.machine import usable_cores
 from eas_tf.training.silence import silent_import
 
 
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from eas_tf.evaluation.worker import configure
 
     with silent_import():
-        configure(threads=1, operations=psutil.cpu_count() or 1)
+        configure(threads=1, operations=usable_cores())
     with tempfile.TemporaryDirectory() as folder:
         run(bench, Path(folder))
     return 0

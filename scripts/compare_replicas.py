@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import psutil
 import tyro
 
 from eas_tf.errors import exit_code
 from eas_tf.evaluation.worker import configure
+from eas_tf.machine import usable_cores
 from eas_tf.training.silence import silent_import
 
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        configure(threads=1, operations=psutil.cpu_count() or 1)  # as a worker: equal seeds give equal results
+        configure(threads=1, operations=usable_cores())  # as a worker: equal seeds give equal results
     with tempfile.TemporaryDirectory() as folder:
         run(compare, Path(folder))
     return 0

@@ -58,15 +58,15 @@ def time_parts(convolutions: int, epochs: int, folder: Path) -> dict[str, float]
     from eas_tf.training.silence import silent_import
 
     with silent_import():
-        import psutil
         import tensorflow as tf
 
         from eas_tf import data
+        from eas_tf.machine import usable_cores
         from eas_tf.surgery import initialise, load_network, lower, measure_moments, save_network, transform
         from eas_tf.training.recipe import Recipe
         from eas_tf.training.trainer import Trainer
 
-        configure(threads=1, operations=psutil.cpu_count() or 1)
+        configure(threads=1, operations=usable_cores())
     clock.lap("process: import TensorFlow and this package")
     images = data.load("digits")
     trainer = Trainer(images)

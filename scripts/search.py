@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from eas_tf.errors import Stopped, exit_code
-from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.machine import usable_cores
 from eas_tf.search.resuming import read_config
 from eas_tf.training.silence import silent_import
 
@@ -20,13 +20,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     plan = Plan.of(config)
     with silent_import():
-        from eas_tf.evaluation.pool import pick_workers
+        from eas_tf.evaluation.pool import pick_threads
         from eas_tf.evaluation.worker import configure
         from eas_tf.search.driver import search
 
         # This process as one worker would be: so the engine does not matter to the results.
-        alone = pick_workers(EngineConfig(workers=1), plan.images)
-        configure(alone.threads, alone.cores)
+        cores = usable_cores()
+        configure(pick_threads(plan.images, cores), cores)
         if config.dry_run:
             from eas_tf.search.dry_run import estimate, lines
 

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import tyro
 
 from eas_tf.errors import Stopped, exit_code
-from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.machine import usable_cores
 from eas_tf.search.final_plan import FinalConfig, FinalPlan
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
@@ -21,13 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = tyro.cli(FinalConfig, args=argv, prog="train.py")
     plan = FinalPlan.of(config)
     with silent_import():
-        from eas_tf.evaluation.pool import pick_workers
+        from eas_tf.evaluation.pool import pick_threads
         from eas_tf.evaluation.worker import configure
         from eas_tf.search.final import final_training
 
         # As the search trains: so a network that is trained as it was there is the same.
-        alone = pick_workers(EngineConfig(workers=1), plan.images)
-        configure(alone.threads, alone.cores)
+        cores = usable_cores()
+        configure(pick_threads(plan.images, cores), cores)
     chosen = [] if config.network is not None else ["--network", str(plan.network.id)]
     go_on = shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv), *chosen])
     # In a thread, because an epoch is one call of TensorFlow, during which its thread hears no signal.

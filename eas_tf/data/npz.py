@@ -8,7 +8,6 @@ from typing import IO, TypeAlias
 from zipfile import ZipFile, ZipInfo
 
 import numpy as np
-import psutil
 
 from eas_tf.archives import bomb
 from eas_tf.data.images import ImageData
@@ -16,6 +15,7 @@ from eas_tf.data.labels import classes
 from eas_tf.data.mending import program
 from eas_tf.data.pixels import pixels
 from eas_tf.errors import InvalidData
+from eas_tf.machine import free_memory
 from eas_tf.text import printable
 
 #: A file that unpacks to more is refused unread: images are kept in memory.
@@ -106,7 +106,7 @@ def _members(archive: ZipFile) -> dict[str, ZipInfo]:
     size = sum(member.file_size for member in archive.infolist())
     if size > MAX_BYTES:
         raise InvalidData(f"Expected arrays of at most {MAX_BYTES >> 30} GiB in all. Received: {size / 2**30:,.1f} GiB")
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if size > free:
         raise InvalidData(
             f"Expected arrays that fit in memory, of which {free / 2**30:,.1f} GiB are free. "

@@ -4,9 +4,8 @@ import contextlib
 import math
 import multiprocessing
 import os
-import shutil
 import signal
-import tempfile
+import weakref
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
@@ -15,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import psutil
 import tensorflow as tf
 from pebble import ProcessExpired, ProcessPool
 
@@ -26,10 +24,18 @@ from eas_tf.evaluation.child import WORKER_ENDED, Child, Family, failed
 from eas_tf.evaluation.engine import AwakeClock, MayStart, always
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.protocol import Request
+from eas_tf.evaluation.scratch import ScratchFolder
 from eas_tf.evaluation.worker_start import check_worker_start
+from eas_tf.machine import free_memory, usable_cores, visible_gpus
 
 #: Memory of a worker that trains small networks, in bytes, without its images: measured, and rounded up.
 WORKER_MEMORY = 1_200_000_000
+
+#: The same for one that is alone and replaced often, because there is no more.
+LEAST_MEMORY = 300_000_000
+
+#: What the process that starts the workers will yet take for itself, in bytes: measured, and rounded up.
+OWN_MEMORY = 200_000_000
 
 #: Children that a worker trains before it is replaced: each leaves some megabytes behind.
 CHILDREN_PER_WORKER = 100
@@ -74,17 +80,22 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
     Args:
         config: How many are wanted.
         images: What each worker holds in memory.
-        gpus: The GPUs' numbers, as `CUDA_VISIBLE_DEVICES` has them.
+        gpus: The GPUs' numbers or names, as `CUDA_VISIBLE_DEVICES` has them.
 
     Raises:
         InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many.
     """
-    needed = WORKER_MEMORY + 2 * (images.x_train.nbytes + images.x_val.nbytes)
-    free = psutil.virtual_memory().available
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    of_images = 2 * (images.x_train.nbytes + images.x_val.nbytes)
+    needed, least = WORKER_MEMORY + of_images, LEAST_MEMORY + of_images
+    free, cores = max(0, free_memory() - OWN_MEMORY), usable_cores()
     places = [gpu for gpu in gpus for _ in range(config.workers_per_gpu)]
     most = max(1, free // needed)
     count = min(len(places) or cores, most) if config.workers == "auto" else config.workers
+    if free < least:
+        raise InvalidConfiguration(
+            f"A worker needs at least {least / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free beside this "
+            "process. Give it more, or train without workers: --engine inline."
+        )
     if count > most:
         raise InvalidConfiguration(
             f"{count} workers need about {count * needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
@@ -96,14 +107,24 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
             "--workers-per-gpu."
         )
     share = max(1, cores // count)
-    height, width, _ = images.input_shape
     return Workers(
         count=count,
         cores=share,
-        threads=1 if height * width <= SMALL_IMAGE else share,
-        memory=int(0.9 * free / count),
+        threads=pick_threads(images, share),
+        memory=max(needed, int(0.9 * free / count)),
         gpus=tuple(places[:count]),
     )
+
+
+def pick_threads(images: ImageData, cores: int) -> int:
+    """How many threads work on one operation, in a process that has so many cores.
+
+    Args:
+        images: What it trains on.
+        cores: The process' own.
+    """
+    height, width, _ = images.input_shape
+    return 1 if height * width <= SMALL_IMAGE else cores
 
 
 class PoolEngine:
@@ -112,7 +133,8 @@ class PoolEngine:
     Args:
         config: How many, and how long a child may take.
         images: The data set; the workers get it without the test images.
-        folder: Where the images are kept for the workers, in a folder of their own, until `close`.
+        folder: Where the images are kept for the workers, in a folder of their own, until `close` or the end of this
+            process. What a killed process has left there is removed by the next one.
         checkpoints: The folder for checkpoints of long trainings; None to keep none.
 
     Raises:
@@ -122,19 +144,20 @@ class PoolEngine:
 
     def __init__(self, config: EngineConfig, images: ImageData, folder: Path, checkpoints: Path | None = None) -> None:
         check_worker_start()
-        gpus = [str(number) for number, _ in enumerate(tf.config.list_physical_devices("GPU"))]
+        gpus = visible_gpus(len(tf.config.list_physical_devices("GPU")))
         self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds or math.inf
         self.at_once = self._workers.count
         self._images, self._folder, self._checkpoints = images, folder, checkpoints
-        self._own_folder: Path | None = None
+        self._own_folder: ScratchFolder | None = None
         self._processes: list[_Worker] = []
+        # At the end of this process they end by themselves.
+        weakref.finalize(self, _stop, self._processes, os.getpid()).atexit = False
 
     def start(self) -> None:
         """Start the workers."""
         if not self._processes:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._own_folder = Path(tempfile.mkdtemp(prefix="workers-", dir=self._folder))
-            path = self._own_folder / "images.npz"
+            self._own_folder = ScratchFolder(self._folder, "workers")
+            path = self._own_folder.path / "images.npz"
             self._images.save(path)
             workers = self._workers
             settings = worker.WorkerSettings(
@@ -145,7 +168,7 @@ class PoolEngine:
                 checkpoints=self._checkpoints,
             )
             gpus = workers.gpus or [None] * workers.count
-            self._processes = [_Worker(replace(settings, gpu=gpu)) for gpu in gpus]
+            self._processes += [_Worker(replace(settings, gpu=gpu)) for gpu in gpus]
 
     def run(
         self, family: Family, requests: Sequence[Request], may_start: MayStart = always
@@ -208,10 +231,9 @@ class PoolEngine:
         """End the workers, and with them what they are training."""
         for process in self._processes:
             process.stop()
-        self._processes = []
+        self._processes.clear()
         if self._own_folder:
-            shutil.rmtree(self._own_folder, ignore_errors=True)
-            self._own_folder = None
+            self._own_folder.close()
 
 
 @dataclass
@@ -301,10 +323,20 @@ class _Worker:
         self.stop()
         self._start()
 
+    def abandon(self) -> None:
+        self._pool.stop()
+
     def stop(self) -> None:
         self.busy = False
         self._pool.stop()
         self._pool.join()
+
+
+def _stop(processes: Sequence[_Worker], owner: int) -> None:
+    """Let workers end whose engine is no longer used, whatever thread finds that out; not in a forked process."""
+    if os.getpid() == owner:
+        for process in processes:
+            process.abandon()
 
 
 def _reason(exit_code: Any) -> str:

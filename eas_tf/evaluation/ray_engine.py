@@ -17,6 +17,7 @@ from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import CHILDREN_PER_WORKER
 from eas_tf.evaluation.protocol import Request
 from eas_tf.evaluation.worker import configure
+from eas_tf.machine import usable_cores
 from eas_tf.surgery import LayerGraph
 
 try:
@@ -119,7 +120,9 @@ def _connect(address: str) -> None:
             f"No Ray cluster answers at {address!r}. Start one with `ray start --head`, name its address with "
             "--ray-address host:6379, or let --ray-address local start one on this machine."
         )
-    ray.init(None if address == "local" else address, log_to_driver=False, logging_level=logging.ERROR)
+    # A cluster of one's own has the cores of its container; what is there already has its own.
+    own = {"num_cpus": usable_cores()} if address == "local" else {}
+    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
 
 
 def _answers(address: str) -> bool:

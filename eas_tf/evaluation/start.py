@@ -2,19 +2,28 @@
 
 import hashlib
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from eas_tf.architecture import Architecture
 from eas_tf.data import ImageData
+from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.fit import check_fits
+from eas_tf.files import partials
 from eas_tf.surgery import initialise, load_network, lower, save_network
 from eas_tf.training.flat_weights import TrainingState
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import OnEpoch, OnState, Trained, Trainer
+
+#: Seconds until a process says that it waits for another one. Later it says so twelve times less often.
+PATIENCE = 5.0
 
 
 def train_start(
@@ -74,6 +83,8 @@ def start_family(
 ) -> Family:
     """The children of a start network, which is trained once: its file is named by the digest of all it depends on.
 
+    Of several processes one trains it, and the others wait. If its file is damaged, it is trained again.
+
     Args:
         trainer: Trains on `data`.
         data: The data set.
@@ -88,13 +99,49 @@ def start_family(
     """
     of_start = replace(recipe, epochs=epochs, learning_rate=RATE_FROM_SCRATCH)
     path = cache / f"start-{start_key(data, architecture, of_start, seed)}.keras"
-    if not path.exists():
+    _sweep(cache)
+    digest = digest_of(path)
+    if digest is None:
         cache.mkdir(parents=True, exist_ok=True)
-        save_network(train_start(trainer, data, architecture, of_start, seed=seed).graph, path)
-    return Family(
-        parent=path,
-        digest=load_network(path).digest,
-        architecture=architecture,
-        data=data.fingerprint,
-        recipe=recipe,
-    )
+        with _alone(path):
+            digest = digest_of(path)  # if another process has trained it meanwhile
+            if digest is None:
+                graph = train_start(trainer, data, architecture, of_start, seed=seed).graph
+                save_network(graph, path)
+                digest = graph.digest
+    return Family(parent=path, digest=digest, architecture=architecture, data=data.fingerprint, recipe=recipe)
+
+
+def digest_of(path: Path) -> str | None:
+    """The digest of a network on the disk; None if there is none, or it cannot be read."""
+    with suppress(InvalidConfiguration):
+        return load_network(path).digest
+    return None
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """One process trains a start network; the others wait until it is done or has ended, and say so."""
+    lock, patience = FileLock(path.with_suffix(".lock"), thread_local=False), PATIENCE
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=patience)
+        except Timeout:
+            print(
+                f"Waiting for the start network, which another process trains. Its lock is {lock.lock_file}",
+                file=sys.stderr,
+                flush=True,
+            )
+            patience = 12 * PATIENCE
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _sweep(cache: Path) -> None:
+    """Remove what processes have left that were killed while they wrote a start network."""
+    for partial in cache.glob(partials("start-*")):
+        lock = FileLock(cache / f"{partial.name.partition('.')[0]}.lock", timeout=0)
+        with suppress(OSError), lock:  # a lock that is held is an OSError, too
+            partial.unlink()

@@ -1,5 +1,6 @@
 """What runs in a worker process. Importing this loads no TensorFlow: a worker first says which device it has."""
 
+import contextlib
 import gc
 import multiprocessing
 import os
@@ -37,7 +38,7 @@ class WorkerSettings:
     checkpoints: Path | None = None
     """The folder for checkpoints of long trainings."""
     gpu: str | None = None
-    """The GPU's number, as `CUDA_VISIBLE_DEVICES` has it; None for the CPU."""
+    """The GPU's number or name, as `CUDA_VISIBLE_DEVICES` has it; None for the CPU."""
 
 
 _trainer: "ChildTrainer"
@@ -51,6 +52,9 @@ def start(settings: WorkerSettings) -> None:
         threading.Thread(target=ends, args=[parent], daemon=True).start()
     if settings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
+    # Where memory runs out, the system ends this process, and the one that started it tells why.
+    with contextlib.suppress(OSError):  # no Linux
+        Path("/proc/self/oom_score_adj").write_text("1000")
     with silent_import():
         from eas_tf.evaluation.child import ChildTrainer
         from eas_tf.training.trainer import Trainer

@@ -15,6 +15,7 @@ from eas_tf.data import ImageData
 from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.engine import Engine, make_engine
+from eas_tf.evaluation.scratch import ScratchFolder
 from eas_tf.evaluation.start import train_start
 from eas_tf.search.driver import BATCH_OF_NETWORKS
 from eas_tf.search.episodes import make_envs, play
@@ -82,43 +83,43 @@ def estimate(plan: Plan) -> Estimate:
     few = _few(plan.images, STEPS * plan.config.batch)
     trainer = Trainer(few, make_strategy(plan.config.strategy))
     trainer.check_batch(plan.config.batch)
-    with tempfile.TemporaryDirectory(prefix="eas_tf-") as folder:
-        engine = make_engine(plan.config, trainer, few, Path(folder))
-        try:
-            before = time.perf_counter()
-            engine.start()
-            recipes = [replace(plan.start_recipe, epochs=epochs) for epochs in (1, 3)]
-            parent = train_start(trainer, few, plan.start, recipes[0], seed=0).graph
-            save_network(parent, Path(folder) / "start.keras")
-            family = Family(
-                parent=Path(folder) / "start.keras",
-                digest=parent.digest,
-                architecture=plan.start,
-                data=few.fingerprint,
-                recipe=replace(plan.recipe, epochs=1),
-                symmetry_breaking=plan.config.symmetry_breaking,
-            )
-            itself = Request(parent=parent.digest, transformations=(), architecture=plan.start, seed=0)
-            # A process's first child takes longer, and so does the first training above.
-            first = [child.result.seconds for _, child in engine.run(family, [itself] * engine.at_once)]
-            workers = time.perf_counter() - before - max(first)
-            trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in recipes]
-            start = _whole(plan, [each.seconds for each in trained], plan.start_recipe.epochs)
-            requests, agent = _sample(plan, parent.digest)
-            stages = plan.config.stage_sizes
-            costs = _costs(plan, engine, family, requests)
-            return Estimate(
-                startup=startup,
-                start=start,
-                workers=workers,
-                classes=costs,
-                networks=min(plan.config.max_networks or sum(stages), sum(stages)),
-                promoted=(len(stages) - 1) * plan.config.promote_epochs / plan.recipe.epochs,
-                at_once=engine.at_once,
-                agent=agent,
-            )
-        finally:
-            engine.close()
+    folder = ScratchFolder(Path(tempfile.gettempdir()), "eas_tf")
+    engine = make_engine(plan.config, trainer, few, folder.path)
+    try:
+        before = time.perf_counter()
+        engine.start()
+        recipes = [replace(plan.start_recipe, epochs=epochs) for epochs in (1, 3)]
+        parent = train_start(trainer, few, plan.start, recipes[0], seed=0).graph
+        save_network(parent, folder.path / "start.keras")
+        family = Family(
+            parent=folder.path / "start.keras",
+            digest=parent.digest,
+            architecture=plan.start,
+            data=few.fingerprint,
+            recipe=replace(plan.recipe, epochs=1),
+            symmetry_breaking=plan.config.symmetry_breaking,
+        )
+        itself = Request(parent=parent.digest, transformations=(), architecture=plan.start, seed=0)
+        # A process's first child takes longer, and so does the first training above.
+        first = [child.result.seconds for _, child in engine.run(family, [itself] * engine.at_once)]
+        workers = time.perf_counter() - before - max(first)
+        trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in recipes]
+        start = _whole(plan, [each.seconds for each in trained], plan.start_recipe.epochs)
+        requests, agent = _sample(plan, parent.digest)
+        stages = plan.config.stage_sizes
+        costs = _costs(plan, engine, family, requests)
+        return Estimate(
+            startup=startup,
+            start=start,
+            workers=workers,
+            classes=costs,
+            networks=min(plan.config.max_networks or sum(stages), sum(stages)),
+            promoted=(len(stages) - 1) * plan.config.promote_epochs / plan.recipe.epochs,
+            at_once=engine.at_once,
+            agent=agent,
+        )
+    finally:
+        engine.close()
 
 
 def _costs(plan: Plan, engine: Engine, family: Family, requests: Sequence[Request]) -> tuple[Cost, ...]:

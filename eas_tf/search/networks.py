@@ -3,17 +3,16 @@
 import json
 import math
 import time
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
 from eas_tf.architecture import Architecture, parse_architecture, parse_transformation
-from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
+from eas_tf.errors import RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
 from eas_tf.evaluation.engine import Engine, MayStart, always
-from eas_tf.evaluation.start import start_key, train_start
+from eas_tf.evaluation.start import digest_of, start_key, train_start
 from eas_tf.files import storing
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
@@ -21,7 +20,7 @@ from eas_tf.search.progress import Progress
 from eas_tf.search.record import Kind, Network
 from eas_tf.search.report import line, ranked
 from eas_tf.search.run_directory import RunDirectory
-from eas_tf.surgery import LayerGraph, load_network, save_network
+from eas_tf.surgery import LayerGraph, save_network
 from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.trainer import Trainer
 
@@ -308,10 +307,3 @@ class Networks:
             self._digest(self.best.id)
         if self._run.weights(self.best.id).exists():
             self._run.publish_best(self.best.id)
-
-
-def digest_of(path: Path) -> str | None:
-    """Of a network on the disk; None if there is none, or it cannot be read."""
-    with suppress(InvalidConfiguration):
-        return load_network(path).digest
-    return None

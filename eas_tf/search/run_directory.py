@@ -19,6 +19,7 @@ import socket
 from collections.abc import Collection
 from contextlib import ExitStack, suppress
 from datetime import datetime
+from fnmatch import fnmatch
 from io import BytesIO
 from pathlib import Path
 from shlex import quote
@@ -28,7 +29,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from eas_tf.errors import InvalidConfiguration, RunBusy
-from eas_tf.files import storing, write_whole
+from eas_tf.files import partials, storing, write_whole, written_whole
 from eas_tf.search.paths import checked_path
 from eas_tf.search.record import Batch, Record, Run
 
@@ -37,14 +38,16 @@ GENERATIONS = 2
 
 #: The folder for checkpoints.
 CHECKPOINTS = "checkpoints"
+#: Seconds in which a process that only looks whether a run is in use has looked.
+PROBE_SECONDS = 0.3
 
 #: What a process leaves behind that was killed before there was a record.
-_EMPTY = frozenset({"lock", "owner.json", "owner.json.partial", "run.partial", "run.partial-wal", "run.partial-shm"})
+_EMPTY = ("lock", "owner.json", partials("owner"), "run.partial*")
 
 #: What a process that was killed may leave behind.
 _LEFTOVERS = (
-    *("run.partial*", "run.copy.partial", "*.json.partial", "agent-*.npz.partial"),
-    *("best.partial.keras", "start.partial.keras", "weights/*.partial.keras", "checkpoints/*.npz.partial"),
+    *("run.partial*", "run.copy.partial", "workers-*.lock"),
+    *map(partials, ("owner", "config", "split", "agent-*", "best", "start", "weights/*", "checkpoints/*")),
 )
 
 
@@ -72,6 +75,8 @@ class RunDirectory:
                 raise InvalidConfiguration(f"{path} is no run directory: it holds no {self.record_file.name}.")
             self._lock = _owned(path)
             undo.callback(self._lock.release)
+            if new and self.record_file.exists():  # begun and ended by another process since
+                raise _holds_run(path)
             self._sweep()
             self.record = Record.create(self.record_file, new) if new else Record(self.record_file, writable=True)
             undo.pop_all()
@@ -126,10 +131,8 @@ class RunDirectory:
 
     def publish_best(self, network: int) -> None:
         """Make a network the `best.keras`."""
-        partial = self.path / "best.partial.keras"
-        with storing(self.best):
+        with storing(self.best), written_whole(self.best) as partial:
             shutil.copyfile(self.weights(network), partial)
-            partial.replace(self.best)
 
     def write_state(self, batch: int, state: dict[str, np.ndarray]) -> tuple[str, str]:
         """Write what an agent has learned; the file's name and its SHA-256, which belong into the batch's row."""
@@ -177,14 +180,20 @@ def check_free(path: Path) -> None:
         RunBusy: If another process works on a run there.
     """
     checked_path(path)
-    if (path / "run.sqlite").exists():
+    names = [each.name for each in path.iterdir()] if path.is_dir() else []
+    if "run.sqlite" in names:
         check_not_busy(path)
-        raise InvalidConfiguration(
-            f"--output must be a new or empty directory, and {path} holds a run already. To go on with it: "
-            f"--resume {quote(str(path))}"
-        )
-    if path.exists() and (not path.is_dir() or any(each.name not in _EMPTY for each in path.iterdir())):
+        raise _holds_run(path)
+    foreign = not all(any(fnmatch(name, pattern) for pattern in _EMPTY) for name in names)
+    if foreign or (path.exists() and not path.is_dir()):
         raise InvalidConfiguration(f"--output must be a new or empty directory. {path} holds something already.")
+
+
+def _holds_run(path: Path) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"--output must be a new or empty directory, and {path} holds a run already. To go on with it: "
+        f"--resume {quote(str(path))}"
+    )
 
 
 def check_not_busy(path: Path) -> None:
@@ -212,7 +221,7 @@ def _owned(path: Path) -> FileLock:
     lock, owner = FileLock(path / "lock"), path / "owner.json"
     with storing(path):
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=PROBE_SECONDS)
         except Timeout:  # which is an OSError too
             raise _busy(path) from None
     try:

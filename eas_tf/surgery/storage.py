@@ -1,6 +1,5 @@
 """Networks on disk: whole Keras files, written so that an interrupted write leaves the old file."""
 
-import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -8,6 +7,7 @@ import keras
 
 from eas_tf.archives import bomb
 from eas_tf.errors import EASError, InvalidConfiguration
+from eas_tf.files import written_whole
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.messages import first_line
 from eas_tf.text import printable
@@ -15,11 +15,8 @@ from eas_tf.text import printable
 
 def save_network(graph: LayerGraph, path: Path) -> None:
     """Write a `.keras` file that loads without eas_tf, replacing an older one at once."""
-    partial = path.with_name(f"{path.stem}.partial.keras")
-    graph.to_keras().save(partial)
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with written_whole(path) as partial:
+        graph.to_keras().save(partial)
 
 
 def load_network(path: Path) -> LayerGraph:

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+import tensorflow as tf
 from families import DIGITS, RECIPE, batch_of_ten, request, trained_family, without_seconds
 
 from eas_tf.architecture import Net2Wider
@@ -21,6 +22,7 @@ from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation import pool
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import PoolEngine, pick_workers
+from eas_tf.machine import free_memory
 
 HERE = str(Path(__file__).parent)
 KILLED = "WorkerEnded: its process was ended by SIGKILL, as the system does when memory runs out"
@@ -311,8 +313,28 @@ def test_more_workers_than_memory_are_refused_before_anything_starts():
         InvalidConfiguration, match=r"100000 workers need about .* GB of memory, and .* GB are free. Take"
     ):
         pick_workers(EngineConfig(workers=100_000), images_of(0))
-    # Automatic choice takes what fits.
-    assert pick_workers(EngineConfig(), images_of(10**12)).count == 1
+    # Automatic choice takes what fits, and where nothing does, says what to do.
+    one = int((free_memory() - pool.OWN_MEMORY - pool.LEAST_MEMORY) / 4 * 0.9)
+    assert pick_workers(EngineConfig(), images_of(one)).count == 1
+    with pytest.raises(InvalidConfiguration, match=r"at least 4000\.3 GB of memory, and .* are free.*--engine inline"):
+        pick_workers(EngineConfig(), images_of(10**12))
+
+
+def test_a_worker_has_the_gpu_that_the_environment_names(tmp_path, monkeypatch):
+    """Case 17: it was told number 0, of all that the driver has."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    listed = tf.config.list_physical_devices
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: [gpu] if kind == "GPU" else listed(kind))
+    engine = PoolEngine(EngineConfig(), DIGITS, tmp_path)
+    engine.start()
+    try:
+        (process,) = engine._processes
+        assert process._pool.schedule(os.getenv, args=["CUDA_VISIBLE_DEVICES"]).result() == "3"
+        adjusted = process._pool.schedule(Path.read_text, args=[Path("/proc/self/oom_score_adj")]).result()
+        assert adjusted == "1000\n"
+    finally:
+        engine.close()
 
 
 def test_images_reach_the_workers_without_the_test_images(tmp_path):
