@@ -16,7 +16,7 @@ from eas_tf.search.page import page
 from eas_tf.search.paths import checked_path
 from eas_tf.search.progress import PIPE_WIDTH
 from eas_tf.search.report import WHOLE, leaderboard
-from eas_tf.search.run_directory import storing
+from eas_tf.storing import storing
 from eas_tf.text import printable
 
 

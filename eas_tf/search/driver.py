@@ -32,7 +32,8 @@ from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Batch, Run
 from eas_tf.search.report import draw_progress, leaderboard
-from eas_tf.search.run_directory import GENERATIONS, RunDirectory, storing
+from eas_tf.search.run_directory import GENERATIONS, RunDirectory
+from eas_tf.storing import storing
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 

@@ -27,7 +27,8 @@ from eas_tf.search.final_seed import FinalSeed, read_json
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Network
-from eas_tf.search.run_directory import storing, weights_file, write_whole
+from eas_tf.search.run_directory import weights_file, write_whole
+from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer

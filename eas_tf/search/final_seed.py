@@ -18,7 +18,8 @@ from eas_tf.search.config import versions
 from eas_tf.search.final_plan import FinalPlan
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
-from eas_tf.search.run_directory import storing, write_whole
+from eas_tf.search.run_directory import write_whole
+from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, initialise, load_network, lower, save_network
 from eas_tf.training.flat_weights import TrainingState
 from eas_tf.training.trainer import Trained, Trainer, evaluate

@@ -19,7 +19,8 @@ from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Kind, Network
 from eas_tf.search.report import line, ranked
-from eas_tf.search.run_directory import RunDirectory, storing
+from eas_tf.search.run_directory import RunDirectory
+from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
 from eas_tf.training.trainer import Trainer
 

@@ -10,14 +10,13 @@
 | `lock`, `owner.json` | who works on it |
 """
 
-import errno
 import hashlib
 import json
 import os
 import shutil
 import socket
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Collection
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -27,9 +26,10 @@ from typing import Any, Self
 import numpy as np
 from filelock import FileLock, Timeout
 
-from eas_tf.errors import InvalidConfiguration, RunBusy, StorageFailed
+from eas_tf.errors import InvalidConfiguration, RunBusy
 from eas_tf.search.paths import checked_path
 from eas_tf.search.record import Batch, Record, Run
+from eas_tf.storing import storing
 
 #: Batches whose agent state is kept.
 GENERATIONS = 2
@@ -55,6 +55,7 @@ class RunDirectory:
         InvalidConfiguration: If it cannot be made, holds something already, or holds no run.
         RunBusy: If another process owns it.
         RunDamaged: If its record is not as it was written.
+        StorageFailed: If it cannot be written, or another program keeps its record locked.
     """
 
     def __init__(self, path: Path, new: Run | None = None) -> None:
@@ -68,10 +69,12 @@ class RunDirectory:
                 raise InvalidConfiguration(f"{path} is no run directory: it holds no {self.record_file.name}.")
             self._lock = _owned(path)
             undo.callback(self._lock.release)
-            self._sweep()
+            with storing(path):
+                self._sweep()
             self.record = Record.create(self.record_file, new) if new else Record(self.record_file, writable=True)
+            undo.callback(self.record.close)
+            self.copy_record()
             undo.pop_all()
-        self.copy_record()
 
     def _sweep(self) -> None:
         for pattern in _LEFTOVERS:
@@ -86,7 +89,8 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.record.close()
-        (self.path / "owner.json").unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide why the search ends
+            (self.path / "owner.json").unlink(missing_ok=True)
         self._lock.release()
 
     @property
@@ -176,13 +180,17 @@ def check_free(path: Path) -> None:
 def check_not_busy(path: Path) -> None:
     """Refuse a run directory on which another process works.
 
+    Where this user may not lock, there is nothing to refuse: a search there fails before it writes.
+
     Raises:
         RunBusy: Naming the process.
     """
     try:
         FileLock(path / "lock").acquire(timeout=0).lock.release()
-    except Timeout:
+    except Timeout:  # which is an OSError too
         raise _busy(path) from None
+    except OSError:
+        return
 
 
 def _busy(path: Path) -> RunBusy:
@@ -196,7 +204,7 @@ def _busy(path: Path) -> RunBusy:
 def _owned(path: Path) -> FileLock:
     """The lock of a directory, after this process has become its owner."""
     lock, owner = FileLock(path / "lock"), path / "owner.json"
-    with storing(path):
+    with storing(path / "lock"):
         try:
             lock.acquire(timeout=0)
         except Timeout:  # which is an OSError too
@@ -219,19 +227,3 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
-
-
-@contextmanager
-def storing(path: Path, what_to_do: str = "Make room, and resume.") -> Iterator[None]:
-    """Tell of a disk that is full or cannot be written in one line.
-
-    Raises:
-        StorageFailed: If the disk is full.
-        InvalidConfiguration: If the path cannot be written for another reason.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise StorageFailed(f"{path} cannot be written: {error.strerror}. {what_to_do}") from error
-        raise InvalidConfiguration(f"{path} cannot be written: {error.strerror or error}. {what_to_do}") from error
