@@ -126,6 +126,28 @@ def test_a_search_waits_at_each_of_its_steps(tmp_path, searched, seconds):
     assert times
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("again", [0, 1])
+def test_ctrl_c_in_the_middle_of_a_search_that_waits(tmp_path, searched, again):
+    """The first waits on, so that no child is lost; the second ends at once, and what was finished is kept."""
+    options = "--engine", "surrogate", "--agent", "random", "--stages", "20,10", "--output", tmp_path / "run"
+    command = [sys.executable, SCRIPTS / "search.py", *options]
+    record = tmp_path / "run" / "run.sqlite"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while not (record.exists() and len(rows(record)) > 4):
+            assert process.poll() is None
+        with locked(record, 600):
+            assert WAIT in process.stderr.readline()
+            process.send_signal(signal.SIGINT)
+            assert "Finishing the children" in process.stderr.readline()
+            if again:
+                process.send_signal(signal.SIGINT)
+                process.wait(timeout=20)
+        assert "Interrupted. What was finished is kept." in process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert resumed(tmp_path / "run") == searched[1]
+
+
 def rows(path):
     with closing(Record(path)) as record:
         return record.networks()
