@@ -73,7 +73,7 @@ class SearchFailed(EASError):
 
 
 class StorageFailed(EASError):
-    """A disk that is full, or cannot be written."""
+    """A file that cannot be read or written: a full or broken disk, a missing right, another program's lock."""
 
     exit_code = 4
 

@@ -1,13 +1,12 @@
-"""Files that are written whole or not at all, and errors of the disk in one line."""
+"""Files that are written whole, under a name that no other process has until they are."""
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from secrets import token_hex
 
-from eas_tf.errors import InvalidConfiguration, StorageFailed
+from eas_tf.storing import storing
 
 
 @contextmanager
@@ -42,19 +41,3 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a file so that after a crash it is the old or the new one, whole."""
     with storing(path), written_whole(path) as partial:
         partial.write_bytes(content)
-
-
-@contextmanager
-def storing(path: Path, what_to_do: str = "Make room, and resume.") -> Iterator[None]:
-    """Tell of a disk that is full or cannot be written in one line.
-
-    Raises:
-        StorageFailed: If the disk is full.
-        InvalidConfiguration: If the path cannot be written for another reason.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise StorageFailed(f"{path} cannot be written: {error.strerror}. {what_to_do}") from error
-        raise InvalidConfiguration(f"{path} cannot be written: {error.strerror or error}. {what_to_do}") from error

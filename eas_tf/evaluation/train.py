@@ -119,8 +119,9 @@ class TrainEvaluator:
         trained = self._engine.run(self._family, [requests[number] for number, *_ in equals], self._may_start)
         for place, child in trained:
             first, *others = equals[place]
-            self._keep(requests[first], child.result)
-            yield self._told(first, requests[first], child)
+            told = self._told(first, requests[first], child)
+            self._keep(requests[first], child.result)  # after the search: an error here must not lose the child
+            yield told
             for number in others:
                 yield self._told(number, requests[number], Child(result=_reused(child.result)))
 

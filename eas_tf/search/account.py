@@ -112,6 +112,7 @@ def read(path: Path) -> Account:
     Raises:
         InvalidConfiguration: If the directory holds no record, or one of another version.
         RunDamaged: If the record is not as it was written.
+        StorageFailed: If another program keeps the record locked, or it cannot be read.
     """
     with closing(Record(path / "run.sqlite")) as record:
         run, networks = record.run(), record.networks()

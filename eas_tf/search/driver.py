@@ -24,7 +24,6 @@ from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
 from eas_tf.evaluation.train import TrainEvaluator
-from eas_tf.files import storing
 from eas_tf.search.config import versions
 from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.limits import Interruption, Limits
@@ -34,6 +33,7 @@ from eas_tf.search.progress import Progress
 from eas_tf.search.record import Batch, Run
 from eas_tf.search.report import draw_progress, leaderboard
 from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
+from eas_tf.storing import storing
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 

@@ -22,13 +22,14 @@ from filelock import FileLock, Timeout
 from eas_tf.architecture import parse_transformation
 from eas_tf.errors import InvalidConfiguration, RunBusy, RunDamaged
 from eas_tf.evaluation.child import grown, measured
-from eas_tf.files import storing, write_whole
+from eas_tf.files import write_whole
 from eas_tf.search.final_plan import FinalPlan
 from eas_tf.search.final_seed import FinalSeed, read_json
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Network
 from eas_tf.search.run_directory import weights_file
+from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer

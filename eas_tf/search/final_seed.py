@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged, Stopped
-from eas_tf.files import storing, write_whole
+from eas_tf.files import write_whole
 from eas_tf.search.config import versions
 from eas_tf.search.final_plan import FinalPlan
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
+from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, initialise, load_network, lower, save_network
 from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.trainer import Trained, Trainer, evaluate

@@ -13,13 +13,13 @@ from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
 from eas_tf.evaluation.engine import Engine, MayStart, always
 from eas_tf.evaluation.start import digest_of, start_key, train_start
-from eas_tf.files import storing
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.record import Kind, Network
 from eas_tf.search.report import line, ranked
 from eas_tf.search.run_directory import RunDirectory
+from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, save_network
 from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.trainer import Trainer

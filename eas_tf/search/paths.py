@@ -3,11 +3,13 @@
 import os
 from pathlib import Path
 
+from eas_tf import storing
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.text import has_control_characters, printable
 
-#: Bytes of a file's name, and of a whole path, on every file system in use (Linux: NAME_MAX and PATH_MAX).
-MAX_NAME, MAX_PATH = 255, 4_095
+#: Bytes of a file's name on every file system in use (Linux: NAME_MAX), and of a run's path, in which SQLite finds room
+#: for the longest of its names.
+MAX_NAME, MAX_PATH = 255, storing.MAX_PATH - len("/run.copy.sqlite")
 
 
 def checked_path(path: Path) -> None:

@@ -7,13 +7,15 @@ own structure only, and a search that goes on from a wrong number would be wrong
 import hashlib
 import json
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from eas_tf.errors import InvalidConfiguration, RunDamaged, StorageFailed
+from eas_tf.errors import InvalidConfiguration, RunDamaged
+from eas_tf.storing import Verb, connect, storing, use
 
 #: Of the schema. A record of another version is refused by name.
 VERSION = 2
@@ -126,6 +128,7 @@ class Batch:
 
 
 _Row = TypeVar("_Row", Run, Network, Batch)
+_Found = TypeVar("_Found")
 _FLAGS = frozenset({"reused", "stopped"})
 _TABLES: dict[type, str] = {Run: "run", Network: "network", Batch: "batch"}
 
@@ -133,47 +136,55 @@ _TABLES: dict[type, str] = {Run: "run", Network: "network", Batch: "batch"}
 class Record:
     """An open record. Each change is one transaction, on the disk when the call returns.
 
+    Every call waits for other programs that lock the file, and raises `StorageFailed` if that takes minutes, or if the
+    file cannot be read or written.
+
     Args:
         path: The SQLite file.
-        writable: False to read a record that may be another process's.
+        writable: False to read a record that may be another process's, or that this user may not write.
 
     Raises:
         InvalidConfiguration: If there is no such file, or it is a record of another version.
         RunDamaged: If it is not as it was written.
+        StorageFailed: If it stays locked, or cannot be read.
     """
 
     def __init__(self, path: Path, *, writable: bool = False) -> None:
         if not path.is_file():
             raise InvalidConfiguration(f"{path.parent} is no run directory: it holds no {path.name}.")
         self._path = path
-        with _translated(path):
-            self._database = _connect(path, "rw" if writable else "ro")
+        self._database = self._use(lambda: connect(path))
         try:
-            with _translated(path):
-                self._check()
-        except Exception:
+            self._use(self._check)
+            if writable:
+                self._use(self._make_durable)
+        except BaseException:
             self._database.close()
             raise
 
     @classmethod
     def create(cls, path: Path, run: Run) -> Self:
         """A new record, with nothing in it but its run: whole, or not there."""
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        with _translated(path):
-            database = _connect(partial, "rwc")
-            try:
-                database.execute("PRAGMA journal_mode=WAL")
+        with _replacing(path) as (database, new):
+
+            def fill() -> None:
                 with database:
                     database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
                     _insert(database, run)
-            finally:
-                database.close()
-            partial.replace(path)
+
+            use(new, fill, partial(_damaged, path), "written")
         return cls(path, writable=True)
 
+    def _use(self, work: Callable[[], _Found], verb: Verb = "read") -> _Found:
+        return use(self._path, work, partial(_damaged, self._path), verb)
+
+    def _make_durable(self) -> None:
+        """Without a write-ahead log, which earlier versions kept: it needs shared memory, and further files to read."""
+        with suppress(sqlite3.OperationalError):  # as long as somebody else reads it, it keeps its log
+            self._database.execute("PRAGMA journal_mode=DELETE")
+        self._database.execute("PRAGMA synchronous=EXTRA")
+
     def _check(self) -> None:
-        self._database.execute("PRAGMA synchronous=FULL")
         if not self._path.stat().st_size:
             raise _damaged(self._path, "it is empty")
         (version,) = self._database.execute("PRAGMA user_version").fetchone()
@@ -185,13 +196,19 @@ class Record:
         (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _damaged(self._path, verdict)
-        self._database.execute("BEGIN")  # else another process might commit between the reads
-        try:
+        with self._moment():
             run, found = self.run(), (len(self.networks()), len(self.batches()))
-        finally:
-            self._database.rollback()
         if found != (run.networks, run.batches):
             raise _damaged(self._path, f"it holds {found} networks and batches instead of {run.networks, run.batches}")
+
+    @contextmanager
+    def _moment(self) -> Iterator[None]:
+        """No other process commits between reads within this."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._database.rollback()
 
     def run(self) -> Run:
         """The row about the whole."""
@@ -209,17 +226,17 @@ class Record:
         return self._rows(Batch)
 
     def _rows(self, kind: type[_Row]) -> list[_Row]:
+        return self._use(lambda: list(self._read(kind)))
+
+    def _read(self, kind: type[_Row]) -> Iterator[_Row]:
         table, columns = _TABLES[kind], fields(kind)
-        with _translated(self._path):
-            names = ", ".join(column.name for column in columns)
-            found = self._database.execute(f"SELECT {names}, checksum FROM {table} ORDER BY id").fetchall()
-        rows = []
+        names = ", ".join(column.name for column in columns)
+        found = self._database.execute(f"SELECT {names}, checksum FROM {table} ORDER BY id").fetchall()
         for *values, checksum in found:
             if checksum != _checksum(table, values):
                 raise _damaged(self._path, f"row {values[0]} of table {table} does not have its checksum")
             named: dict[str, Any] = dict(zip((column.name for column in columns), values, strict=True))
-            rows.append(kind(**{**named, **{name: bool(named[name]) for name in _FLAGS & set(named)}}))
-        return rows
+            yield kind(**{**named, **{name: bool(named[name]) for name in _FLAGS & set(named)}})
 
     def add(self, row: Network | Batch, *, seconds: float) -> None:
         """Commit a finished network, or a batch that begins or ends.
@@ -238,10 +255,7 @@ class Record:
     def forget(self, networks: Collection[int]) -> None:
         """Delete the rows of some networks."""
         run = self.run()
-        with _translated(self._path), self._database:
-            for number in networks:
-                self._database.execute("DELETE FROM network WHERE id = ?", [number])
-            _insert(self._database, replace(run, networks=run.networks - len(networks)))
+        self._commit(replace(run, networks=run.networks - len(networks)), without=networks)
 
     def update(self, *, seconds: float = 0.0, config: str | None = None, ended: str | None = None) -> None:
         """Commit what has changed about the whole, and the seconds that were worked since the last change."""
@@ -255,25 +269,21 @@ class Record:
             )
         )
 
-    def _commit(self, *rows: Run | Network | Batch) -> None:
-        with _translated(self._path), self._database:
-            for row in rows:
-                _insert(self._database, row)
-        with _translated(self._path):
-            # Damage to what is in the write-ahead log would look as if it had never been committed.
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    def _commit(self, *rows: Run | Network | Batch, without: Collection[int] = ()) -> None:
+        def transaction() -> None:
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.executemany("DELETE FROM network WHERE id = ?", [[number] for number in without])
+                for row in rows:
+                    _insert(self._database, row)
+
+        self._use(transaction, "written")
 
     def copy_to(self, path: Path) -> None:
         """Replace another file by a copy of this record, at once."""
-        partial = path.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        with _translated(path):
-            copy = sqlite3.connect(partial)
-            try:
-                self._database.backup(copy)
-            finally:
-                copy.close()
-            partial.replace(path)
+        with _replacing(path) as (database, new), self._moment():
+            self.run()  # waits until nobody locks this record, which `backup` would do without a word
+            use(new, lambda: self._database.backup(database), partial(_damaged, self._path), "written")
 
     def digest(self) -> str:
         """SHA-256 of all decisions and accuracies: the same for two runs that went the same way."""
@@ -288,8 +298,20 @@ class Record:
         self._database.close()
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, timeout=10)
+@contextmanager
+def _replacing(path: Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
+    """A new database, which takes the place of a file when it is filled."""
+    new = path.with_suffix(".partial")
+    with storing(path):
+        new.unlink(missing_ok=True)
+        database = use(new, lambda: connect(new, create=True), partial(_damaged, path), "written")
+        try:
+            # Nobody needs half of it, nor a journal beside it.
+            use(new, lambda: database.execute("PRAGMA journal_mode=OFF"), partial(_damaged, path), "written")
+            yield database, new
+        finally:
+            database.close()
+        new.replace(path)
 
 
 def _insert(database: sqlite3.Connection, row: Run | Network | Batch) -> None:
@@ -306,22 +328,13 @@ def _checksum(table: str, values: Sequence[Any]) -> str:
 
 def _damaged(path: Path, what: str) -> RunDamaged:
     copy = path.with_suffix(".copy.sqlite")
-    way_back = (
-        f"To go on from the copy after the last batch, move {copy} to {path}, and delete {path.name}-wal and -shm."
-        if copy.exists()
-        else "There is no copy yet: begin a new run."
-    )
+    way_back = way_to_copy(path) if copy.exists() else "There is no copy yet: begin a new run."
     return RunDamaged(f"{path} is damaged: {what}. {way_back}")
 
 
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY):
-            raise StorageFailed(f"{path} cannot be written: {error}. Make room, and resume.") from error
-        raise _damaged(path, str(error)) from error
-    except (sqlite3.Error, UnicodeDecodeError, TypeError, ValueError, OverflowError) as error:
-        raise _damaged(path, str(error)) from error
+def way_to_copy(path: Path) -> str:
+    """How a person continues from the copy of a record, without losing what is left of it."""
+    return (
+        f"To continue from the copy after the last batch, put {path} and all {path.name}-* aside, and move "
+        f"{path.with_suffix('.copy.sqlite')} to {path}."
+    )

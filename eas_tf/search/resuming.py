@@ -13,7 +13,7 @@ import tyro
 from eas_tf.errors import InvalidConfiguration, RunDamaged
 from eas_tf.search.config import ResolvedConfig, SearchConfig
 from eas_tf.search.paths import checked_path
-from eas_tf.search.record import Record, Run
+from eas_tf.search.record import Record, Run, way_to_copy
 from eas_tf.search.run_directory import check_not_busy
 
 #: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
@@ -34,6 +34,7 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
         InvalidConfiguration: If there is no run to go on with, it is finished, or an option contradicts it.
         RunBusy: If another process works on it.
         RunDamaged: If its record is not as it was written.
+        StorageFailed: If another program keeps its record locked, or it cannot be read.
     """
     config = tyro.cli(SearchConfig, args=argv, prog="search.py")
     for path in filter(None, [config.resume, config.cache]):
@@ -60,11 +61,8 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
 
 
 def _run(path: Path) -> Run:
-    copy = path / "run.copy.sqlite"
-    if not (path / "run.sqlite").exists() and copy.is_file():
-        raise RunDamaged(
-            f"{path} has lost its run.sqlite. To go on from the copy after the last batch, move {copy} to its place."
-        )
+    if not (path / "run.sqlite").exists() and (path / "run.copy.sqlite").is_file():
+        raise RunDamaged(f"{path} has lost its run.sqlite. {way_to_copy(path / 'run.sqlite')}")
     if not (path / "run.sqlite").is_file():
         what = "is empty" if path.is_dir() and not any(path.iterdir()) else "holds no run.sqlite"
         raise InvalidConfiguration(

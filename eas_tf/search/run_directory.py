@@ -29,9 +29,10 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from eas_tf.errors import InvalidConfiguration, RunBusy
-from eas_tf.files import partials, storing, write_whole, written_whole
+from eas_tf.files import partials, write_whole, written_whole
 from eas_tf.search.paths import checked_path
 from eas_tf.search.record import Batch, Record, Run
+from eas_tf.storing import storing
 
 #: Batches whose agent state is kept.
 GENERATIONS = 2
@@ -62,6 +63,7 @@ class RunDirectory:
         InvalidConfiguration: If it cannot be made, holds something already, or holds no run.
         RunBusy: If another process owns it.
         RunDamaged: If its record is not as it was written.
+        StorageFailed: If it cannot be written, or another program keeps its record locked.
     """
 
     def __init__(self, path: Path, new: Run | None = None) -> None:
@@ -77,10 +79,12 @@ class RunDirectory:
             undo.callback(self._lock.release)
             if new and self.record_file.exists():  # begun and ended by another process since
                 raise _holds_run(path)
-            self._sweep()
+            with storing(path):
+                self._sweep()
             self.record = Record.create(self.record_file, new) if new else Record(self.record_file, writable=True)
+            undo.callback(self.record.close)
+            self.copy_record()
             undo.pop_all()
-        self.copy_record()
 
     def _sweep(self) -> None:
         for pattern in _LEFTOVERS:
@@ -95,7 +99,8 @@ class RunDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.record.close()
-        (self.path / "owner.json").unlink(missing_ok=True)
+        with suppress(OSError):  # which would hide why the search ends
+            (self.path / "owner.json").unlink(missing_ok=True)
         self._lock.release()
 
     @property
@@ -199,13 +204,17 @@ def _holds_run(path: Path) -> InvalidConfiguration:
 def check_not_busy(path: Path) -> None:
     """Refuse a run directory on which another process works.
 
+    Where this user may not lock, there is nothing to refuse: a search there fails before it writes.
+
     Raises:
         RunBusy: Naming the process.
     """
     try:
         FileLock(path / "lock").acquire(timeout=0).lock.release()
-    except Timeout:
+    except Timeout:  # which is an OSError too
         raise _busy(path) from None
+    except OSError:
+        return
 
 
 def _busy(path: Path) -> RunBusy:
@@ -219,7 +228,7 @@ def _busy(path: Path) -> RunBusy:
 def _owned(path: Path) -> FileLock:
     """The lock of a directory, after this process has become its owner."""
     lock, owner = FileLock(path / "lock"), path / "owner.json"
-    with storing(path):
+    with storing(path / "lock"):
         try:
             lock.acquire(timeout=PROBE_SECONDS)
         except Timeout:  # which is an OSError too

@@ -404,8 +404,8 @@ def script():
 
 
 def files(run):
-    """All but what SQLite keeps beside a file that it reads, with their times."""
-    return {path: path.stat().st_mtime_ns for path in run.rglob("*") if not path.name.startswith("run.sqlite-")}
+    """All, with their times."""
+    return {path: path.stat().st_mtime_ns for path in run.rglob("*")}
 
 
 @pytest.mark.parametrize(
