@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+import gymnasium as gym
+
 from eas_tf.architecture import AnySpace, Architecture
+from eas_tf.backend import use_tensorflow
 from eas_tf.data import CropAndFlip, check_crop_and_flip
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
@@ -78,13 +81,14 @@ class EvaluatorConfig(EngineConfig):
         """Load the data, and train the start network or take it from the cache.
 
         Raises:
-            InvalidConfiguration: If TensorFlow was used before this process was forked, or if workers cannot be
-                started from here.
+            InvalidConfiguration: If TensorFlow was used before this process was forked, if Keras was imported on
+                another backend, or if workers cannot be started from here.
             InvalidData: If the data is not there, or does not fit the network.
         """
         if self.kind == "surrogate":
             return SurrogateEvaluator(space)
         check_fork()
+        use_tensorflow(gym.logger.warn)
         if self.engine == "pool":
             check_worker_start()
         # TensorFlow takes seconds to import, and an environment is made, checked and vectorised without it.

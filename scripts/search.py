@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+from eas_tf.backend import use_tensorflow
 from eas_tf.errors import Stopped, exit_code
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.search.resuming import read_config
@@ -13,6 +14,7 @@ from eas_tf.training.silence import silent_import
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a search, or go on with one; 0 if it is done or a budget is used up."""
     config = read_config(argv)
+    use_tensorflow(print)
     # What follows takes seconds to import, which --help and wrong options need not wait for.
     from eas_tf.search.plan import Plan
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from eas_tf.backend import use_tensorflow
 from eas_tf.data import ImageData
 from eas_tf.evaluation.protocol import Request
 from eas_tf.training.silence import silent_import
@@ -43,6 +44,7 @@ def start(settings: WorkerSettings) -> None:
     threading.Thread(target=_end_with, args=[multiprocessing.parent_process()], daemon=True).start()
     if settings.gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = settings.gpu
+    use_tensorflow(lambda _: None)  # the main script, which was imported first, may have set another backend
     with silent_import():
         from eas_tf.evaluation.child import ChildTrainer
         from eas_tf.training.trainer import Trainer
