@@ -4,8 +4,10 @@ Agents see token arrays, masks and rewards, and know nothing of what a token mea
 TensorFlow; making the agent that needs it does.
 """
 
+import warnings
 from typing import TYPE_CHECKING
 
+from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ def make_agent(
         config: Settings of "reinforce"; the paper's by default. "random" has none.
 
     Raises:
-        InvalidConfiguration: If there is no agent of that name, or the spaces are not EAS's.
+        InvalidConfiguration: If there is no agent of that name, or the spaces are not EAS's, or if "reinforce" is
+            asked for and Keras was imported on another backend than TensorFlow.
     """
     if name == "reinforce":
+        use_tensorflow(warnings.warn)
         from eas_tf.agents.reinforce import ReinforceAgent
 
         return ReinforceAgent(observation_space, action_space, rng=rng, config=config)

@@ -1,9 +1,23 @@
 """The policy-gradient step of REINFORCE, as the EAS paper's code takes it: one Adam update a batch."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import keras
 import tensorflow as tf
 
 from eas_tf.agents.policy import DEEPEN_SAMPLES, WIDEN_SAMPLES, Policy, Samples
+
+
+@contextmanager
+def _float32() -> Iterator[None]:
+    """Within it, Keras's optimizer computes its constants in float32, whatever `keras.config.floatx()` is."""
+    floatx = keras.config.floatx()
+    keras.config.set_floatx("float32")
+    try:
+        yield
+    finally:
+        keras.config.set_floatx(floatx)
 
 
 class Learner:
@@ -19,7 +33,8 @@ class Learner:
         self._policy = policy
         self._entropy_bonus = entropy_bonus
         with tf.device("/CPU:0"):
-            self._optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
+            with _float32():
+                self._optimizer = keras.optimizers.Adam(learning_rate, epsilon=1e-8)
             self._optimizer.build(policy.trainable_variables)
 
     @property
@@ -55,7 +70,8 @@ class Learner:
         """
         with tf.device("/CPU:0"):
             loss, entropy, gradients = self.gradients(deepen, widen, advantages, networks)
-            self._optimizer.apply(gradients, self._policy.trainable_variables)
+            with _float32():
+                self._optimizer.apply(gradients, self._policy.trainable_variables)
             return {"entropy": entropy, "loss": loss, "gradient_norm": tf.linalg.global_norm(gradients)}
 
     def gradients(

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
+import gymnasium as gym
+
 from eas_tf.architecture import AnySpace, Architecture
+from eas_tf.backend import use_tensorflow
 from eas_tf.data import CropAndFlip, check_crop_and_flip
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
@@ -38,8 +41,8 @@ class EvaluatorConfig(EngineConfig):
     """Passes over the training images for a child (paper: 20)."""
     start_epochs: int = 20
     """The same for the start network, which is trained once."""
-    batch: int = 64
-    """Images in one training step (paper: 64)."""
+    batch: int | None = None
+    """Images in one training step; by default 64 (paper: 64), or as many as a smaller data set has."""
     crop_and_flip: CropAndFlip = "auto"
     """"on" to crop and flip training images at random, "off" not to, "auto" for CIFAR-10 and CIFAR-100 only."""
     dropout: float = 0.0
@@ -65,8 +68,9 @@ class EvaluatorConfig(EngineConfig):
             strategies = ", ".join(get_args(StrategyName))
             raise InvalidConfiguration(f"The strategies are {strategies}. Received: {self.strategy!r}")
         for name in ("epochs", "start_epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise InvalidConfiguration(f"{name} must be at least 1. Received: {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InvalidConfiguration(f"{name} must be at least 1. Received: {value}")
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", str(expanded(self.cache_dir)))
         check_crop_and_flip(self.crop_and_flip)
@@ -78,13 +82,14 @@ class EvaluatorConfig(EngineConfig):
         """Load the data, and train the start network or take it from the cache.
 
         Raises:
-            InvalidConfiguration: If TensorFlow was used before this process was forked, or if workers cannot be
-                started from here.
+            InvalidConfiguration: If TensorFlow was used before this process was forked, if Keras was imported on
+                another backend, or if workers cannot be started from here.
             InvalidData: If the data is not there, or does not fit the network.
         """
         if self.kind == "surrogate":
             return SurrogateEvaluator(space)
         check_fork()
+        use_tensorflow(gym.logger.warn)
         if self.engine == "pool":
             check_worker_start()
         # TensorFlow takes seconds to import, and an environment is made, checked and vectorised without it.
@@ -93,7 +98,7 @@ class EvaluatorConfig(EngineConfig):
         from eas_tf import data
         from eas_tf.evaluation.cache import ResultCache
         from eas_tf.evaluation.engine import make_engine
-        from eas_tf.evaluation.fit import check_fits
+        from eas_tf.evaluation.fit import check_fits, fitting_batch
         from eas_tf.evaluation.start import start_family
         from eas_tf.evaluation.train import TrainEvaluator
         from eas_tf.training.recipe import Recipe
@@ -102,7 +107,12 @@ class EvaluatorConfig(EngineConfig):
 
         images = data.load(self.dataset, data_dir=self.data_dir, crop_and_flip=self.crop_and_flip)
         check_fits(start, images)
-        recipe = Recipe(epochs=self.epochs, batch=self.batch, crop_and_flip=images.crop_and_flip, dropout=self.dropout)
+        batch, why = self.batch, ""
+        if batch is None:
+            batch, why = fitting_batch(Recipe.batch, len(images.x_train))
+        if why:
+            gym.logger.warn(f"batch is {why}")
+        recipe = Recipe(epochs=self.epochs, batch=batch, crop_and_flip=images.crop_and_flip, dropout=self.dropout)
         trainer = Trainer(images, make_strategy(self.strategy))
         cache = Path(self.cache_dir or user_cache_dir("eas_tf"))
         family = start_family(

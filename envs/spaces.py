@@ -47,6 +47,23 @@ class Widenings(gym.spaces.MultiBinary):
         return super().sample(mask, probability)
 
 
+class Choices(gym.spaces.Discrete):
+    """One number for each thing that can be done."""
+
+
+class ChoiceBatch(gym.spaces.MultiDiscrete):
+    """A choice for each episode, `[num_envs]`."""
+
+    def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
+        """Draw a choice for each episode.
+
+        Args:
+            mask: What is legal, int8 `[num_envs, n]`, or as `MultiDiscrete` has it a tuple of int8 `[n]`.
+            probability: As for `MultiDiscrete`.
+        """
+        return super().sample(tuple(mask) if isinstance(mask, np.ndarray) else mask, probability)
+
+
 class InsertionBatch(gym.spaces.Box):
     """An insertion for each episode, `[num_envs, 3]`."""
 
@@ -92,6 +109,11 @@ def _batch_insertions(space: Insertions, n: int = 1) -> InsertionBatch:
 @batch_space.register(Widenings)
 def _batch_widenings(space: Widenings, n: int = 1) -> WideningBatch:
     return _as(WideningBatch, batch_space.dispatch(gym.spaces.MultiBinary)(space, n))
+
+
+@batch_space.register(Choices)
+def _batch_choices(space: Choices, n: int = 1) -> ChoiceBatch:
+    return _as(ChoiceBatch, batch_space.dispatch(gym.spaces.Discrete)(space, n))
 
 
 @batch_space.register(Actions)

@@ -5,13 +5,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from eas_tf.envs.spaces import Choices
+
 
 class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
     """One `Discrete` action and one flat mask, int8 `[n]`, in `info["action_mask"]`.
 
     The actions are, in this order: every insertion (block, position and kernel, in C order), then every layer to be
     widened, then nothing. So a widening step widens at most one layer. "Nothing" is legal in every widening step, and
-    in an inserting step where no insertion is.
+    in an inserting step where no insertion is. `action_space.sample(mask=info["action_mask"])` draws a legal action, in
+    vector environments too.
     """
 
     def __init__(self, env: gym.Env[dict[str, Any], dict[str, Any]]) -> None:
@@ -21,7 +24,7 @@ class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
         self._insertions = tuple(spaces["deepen"].nvec)
         self._layers = spaces["widen"].n
         self._nothing = int(np.prod(self._insertions)) + self._layers
-        self.action_space = gym.spaces.Discrete(self._nothing + 1)
+        self.action_space = Choices(self._nothing + 1)
         self._mask = np.zeros(self._nothing + 1, np.int8)
 
     def action_masks(self) -> np.ndarray:

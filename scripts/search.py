@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from eas_tf.backend import use_tensorflow
 from eas_tf.errors import Stopped, exit_code
 from eas_tf.machine import usable_cores
 from eas_tf.search.resuming import read_config
@@ -15,6 +16,7 @@ from eas_tf.training.silence import silent_import
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a search, or go on with one; 0 if it is done or a budget is used up."""
     config = read_config(argv)
+    use_tensorflow(print)
     # What follows takes seconds to import, which --help and wrong options need not wait for.
     from eas_tf.search.plan import Plan
 

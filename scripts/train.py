@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import tyro
 
+from eas_tf.backend import use_tensorflow
 from eas_tf.errors import Stopped, exit_code
 from eas_tf.machine import usable_cores
 from eas_tf.search.final_plan import FinalConfig, FinalPlan
@@ -19,6 +20,7 @@ from eas_tf.training.silence import silent_import
 def main(argv: Sequence[str] | None = None) -> int:
     """Train a network, or go on with that; 0 if it is done."""
     config = tyro.cli(FinalConfig, args=argv, prog="train.py")
+    use_tensorflow(print)
     plan = FinalPlan.of(config)
     with silent_import():
         from eas_tf.evaluation.pool import pick_threads

@@ -10,11 +10,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from eas_tf import data
+from eas_tf.architecture import PlainCNN
+from eas_tf.data import ImageData
 from eas_tf.envs.evaluators import EvaluatorConfig
 from eas_tf.errors import InvalidConfiguration, exit_code
+from eas_tf.search.account import read
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.final_plan import FinalConfig
 from eas_tf.search.progress import Progress
+from eas_tf.surgery import load_network, lower, save_network
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 
@@ -94,5 +99,13 @@ def test_every_path_of_a_user_is_expanded_in_python_too(monkeypatch, tmp_path):
     assert FinalConfig(run=Path("~/a")).run == tmp_path / "a"
     assert EvaluatorConfig(cache_dir="~/cache").cache_dir == str(tmp_path / "cache")
     assert SearchConfig(output=Path("a~/~")).output == Path("a~/~")
+    graph = lower(PlainCNN.parse("C(4,3,1), P(2,2,MAX), SM(3)", (8, 8, 1)))
+    save_network(graph, "~/network.keras")
+    assert (tmp_path / "network.keras").exists()
+    assert load_network(Path("~/network.keras")).digest == load_network(tmp_path / "network.keras").digest
+    data.load("digits").save("~/images.npz")
+    assert ImageData.load("~/images.npz").fingerprint == data.load("digits").fingerprint
+    with pytest.raises(InvalidConfiguration, match=str(tmp_path)):
+        read(Path("~/no-run"))
     with pytest.raises(InvalidConfiguration, match="no such user"):
         SearchConfig(output=Path("~nobody-of-that-name/a"))

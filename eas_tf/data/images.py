@@ -1,15 +1,16 @@
 """Labelled images in memory: the validation split, what normalises them, and their fingerprint. NumPy only."""
 
+import os
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from eas_tf.errors import InvalidConfiguration, InvalidData
+from eas_tf.paths import expanded
 
 #: Pixels from 0 to 255, `[n, height, width, channels]`.
 Images: TypeAlias = npt.NDArray[np.uint8]
@@ -107,15 +108,15 @@ class ImageData:
             std=std,
         )
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write all but the test images to an `.npz` file, for other processes."""
         values = {each.name: getattr(self, each.name) for each in fields(self) if not each.name.endswith("_test")}
-        np.savez(path, **values)
+        np.savez(expanded(path), **values)
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: str | os.PathLike[str]) -> Self:
         """What `save` has written."""
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(expanded(path), allow_pickle=False) as file:
             values: dict[str, Any] = {name: file[name] for name in file.files}
         for name, value in values.items():
             values[name] = _locked(value, value.dtype.type) if value.ndim else value.item()

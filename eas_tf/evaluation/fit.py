@@ -25,6 +25,17 @@ def check_fits(architecture: Architecture, data: ImageData) -> None:
         _check_differ(f"test images of {data.name}", data.x_test, data.y_test)
 
 
+def fitting_batch(default: int, images: int) -> tuple[int, str]:
+    """The batch that stands for a default one which may exceed the training images, and what to say of it, or "".
+
+    It is halved, so that several devices can still share it equally.
+    """
+    batch = default
+    while batch > max(1, images):
+        batch //= 2
+    return batch, "" if batch == default else f"{batch}, because {default} is more than the {images} training images."
+
+
 def _check_differ(which: str, images: np.ndarray, labels: np.ndarray) -> None:
     """Refuse images of several classes that are all the same image."""
     if len(np.unique(labels)) < 2 or not all(np.array_equal(image, images[0]) for image in images[1:]):

@@ -150,7 +150,11 @@ def _child(task: Any, seconds: float, retries: int) -> Child | None:
 _trainers: dict[str, ChildTrainer] = {}
 
 
-@ray.remote(num_cpus=1, max_retries=0, max_calls=CHILDREN_PER_WORKER)
+#: A worker of a cluster has the settings of its machine, and imports Keras before any line here.
+_SETTINGS = {"env_vars": {"KERAS_BACKEND": "tensorflow"}}
+
+
+@ray.remote(num_cpus=1, max_retries=0, max_calls=CHILDREN_PER_WORKER, runtime_env=_SETTINGS)
 def _train(images: ImageData, parent: LayerGraph, family: Family, request: Request) -> Child:
     """Train one child in a worker process of Ray, which keeps the data set and the parent for the next one."""
     if family.data not in _trainers:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from eas_tf.backend import use_tensorflow
 from eas_tf.data import ImageData
 from eas_tf.evaluation.protocol import Request
 from eas_tf.training.silence import silent_import
@@ -55,6 +56,7 @@ def start(settings: WorkerSettings) -> None:
     # Where memory runs out, the system ends this process, and the one that started it tells why.
     with contextlib.suppress(OSError):  # no Linux
         Path("/proc/self/oom_score_adj").write_text("1000")
+    use_tensorflow(lambda _: None)  # the main script, which was imported first, may have set another backend
     with silent_import():
         from eas_tf.evaluation.child import ChildTrainer
         from eas_tf.training.trainer import Trainer

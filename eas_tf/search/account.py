@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eas_tf.errors import RunDamaged
+from eas_tf.paths import expanded
 from eas_tf.search.lineage import Step, lineage
 from eas_tf.search.record import Batch, Network, Record, Run
 from eas_tf.search.report import LEADERS, is_priced, pareto_front, ranked
@@ -114,6 +115,7 @@ def read(path: Path) -> Account:
         RunDamaged: If the record is not as it was written.
         StorageFailed: If another program keeps the record locked, or it cannot be read.
     """
+    path = expanded(path)
     with closing(Record(path / "run.sqlite")) as record:
         run, networks = record.run(), record.networks()
         batches = [batch for batch in record.batches() if batch.state]  # the last one may be in training

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from eas_tf.agents import make_agent
 from eas_tf.agents.base import Agent
@@ -34,8 +35,9 @@ from eas_tf.search.record import Batch, Run
 from eas_tf.search.report import draw_progress, leaderboard
 from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
 from eas_tf.storing import storing
+from eas_tf.surgery import LayerGraph
 from eas_tf.training.strategy import make_strategy
-from eas_tf.training.trainer import Trainer
+from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
 
 #: Networks that an agent samples before it learns (paper: 10).
 BATCH_OF_NETWORKS = 10
@@ -90,7 +92,9 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             progress.say(f"The search ends here: {ended}")
         if len(networks):
             _report(plan, run, networks, progress, train_again=not why)
+        # Whatever happens to this process while it measures the best network: the search has ended.
         run.record.update(ended=ended, seconds=networks.seconds())
+        _measure(plan, run, networks, progress)
         if why:
             raise why
 
@@ -314,19 +318,30 @@ class _Search:
 
 
 def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress, *, train_again: bool) -> None:
-    """The leaderboard, the picture, and what the saved network does on the images."""
-    config, images = plan.config, plan.images
+    """The leaderboard, the picture, and the best network."""
+    config = plan.config
     with storing(run.path):
         draw_progress(networks.all, f"{config.dataset}, {config.agent}, seed {config.seed}", run.path / "progress.png")
     progress.say(leaderboard(networks.all))
     if plan.trains:
         networks.publish_best(train_again=train_again)
-        best = keras.models.load_model(run.best, compile=False, safe_mode=True)
+
+
+def _measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress) -> None:
+    """What the saved network does on the images, and the digest of all that the search found."""
+    if not len(networks):
+        return
+    if plan.trains:
+        images = plan.images
         progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")
-        text = f"best network:  validation accuracy {100 * accuracy(best, images.x_val, images.y_val):.2f} %"
-        if images.x_test is not None and images.y_test is not None:
-            text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
-        progress.say(f"{text}, in {run.best}")
+        try:
+            best = keras.models.load_model(run.best, compile=False, safe_mode=True)
+            text = f"best network:  validation accuracy {100 * accuracy(best, images.x_val, images.y_val):.2f} %"
+            if images.x_test is not None and images.y_test is not None:
+                text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
+            progress.say(f"{text}, in {run.best}")
+        except (tf.errors.ResourceExhaustedError, MemoryError):
+            progress.say(f"best network:  not measured, because there is not enough memory; it is whole, in {run.best}")
         if images.note:
             progress.say(images.note)
     progress.say(f"decisions and results: {run.record.digest()}")
@@ -334,4 +349,9 @@ def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progres
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
     """The fraction of raw images `[n, height, width, channels]` that a model classifies right."""
-    return float((model.predict(images, batch_size=512, verbose=0).argmax(-1) == labels).mean())
+    # Keras's predict would take no more images at once for a large network than for a small one: as many as it is told.
+    right, batch = 0, LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH)
+    for start in range(0, len(labels), batch):
+        outputs = model(images[start : start + batch].astype(np.float32), training=False)
+        right += int((keras.ops.convert_to_numpy(outputs).argmax(-1) == labels[start : start + batch]).sum())
+    return right / len(labels)

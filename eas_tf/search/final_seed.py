@@ -97,7 +97,7 @@ class FinalSeed:
                 f"Network {self._plan.network.id} needs more memory in training than there is: train it on a larger "
                 f"device, or on several with --strategy mirrored. {(str(error).splitlines() or [''])[0]}"
             ) from error
-        return self._finish(trained, file)
+        return self._finish(trained, file, progress)
 
     def _beginning(self) -> tuple[LayerGraph, int]:
         """The network before its training, and the seed of that: from scratch as a start network is trained."""
@@ -109,13 +109,16 @@ class FinalSeed:
             graph = initialise(lowered, rng=np.random.default_rng(weights))
         return graph, int(training.generate_state(1)[0] >> 1)
 
-    def _finish(self, trained: Trained, file: Checkpoint) -> dict[str, Any]:
+    def _finish(self, trained: Trained, file: Checkpoint, progress: Progress) -> dict[str, Any]:
         """Write the network, test what was written, write how it did."""
         with storing(self.network_file):
             save_network(trained.graph, self.network_file)
         images, test = self._plan.trained_on, (math.nan, math.nan)
         if images.x_test is not None and images.y_test is not None:
-            test = evaluate(load_network(self.network_file), images.x_test, images.y_test)
+            try:
+                test = evaluate(load_network(self.network_file), images.x_test, images.y_test)
+            except (tf.errors.ResourceExhaustedError, MemoryError):
+                progress.say(f"seed {self._seed} is not tested, because there is not enough memory")
         names = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
         measured_values = zip(names, (trained.accuracy, trained.loss, *test), strict=True)
         result = {

@@ -6,7 +6,7 @@ from typing import Self
 from eas_tf import data
 from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation.fit import check_fits
+from eas_tf.evaluation.fit import check_fits, fitting_batch
 from eas_tf.search.config import ResolvedConfig, SearchConfig
 from eas_tf.search.run_directory import check_free
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
@@ -59,11 +59,8 @@ class Plan:
         space.check(start)
         notes, count = [images.note], len(images.x_train)
         if resolved.batch > count and config.batch is None:
-            # Halved, so that several devices can still share it equally.
-            batch = resolved.batch
-            while batch > count:
-                batch //= 2
-            notes.append(f"--batch is {batch}, because {resolved.batch} is more than the {count} training images.")
+            batch, why = fitting_batch(resolved.batch, count)
+            notes.append(f"--batch is {why}")
             resolved = replace(resolved, batch=batch)
         if resolved.batch > count:
             raise InvalidConfiguration(

@@ -19,7 +19,18 @@ from eas_tf.surgery.deepen import identity_norm
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.moments import moments_of
 from eas_tf.surgery.node import Moments, Node
-from eas_tf.surgery.parts import batch_norm, classifier, convolution, entrance, linked, normalised, relu, unlinked
+from eas_tf.surgery.parts import (
+    FLOAT,
+    IMAGES,
+    batch_norm,
+    classifier,
+    convolution,
+    entrance,
+    linked,
+    normalised,
+    relu,
+    unlinked,
+)
 from eas_tf.surgery.remapping import with_channel_map
 from eas_tf.surgery.rules.rule import channel_count
 from eas_tf.surgery.widen import NOISE as REPLICA_NOISE
@@ -193,7 +204,7 @@ def _chain(architecture: DenseNet, index: int, name: str) -> list[Node]:
             main = convolution(name, filters, kernel, before)
             return normalised(main) if behind else [main]
         case DenseLayer(growth=growth):
-            join = unlinked(keras.layers.Concatenate(name=f"{name}_joined"), architecture.shapes[index])
+            join = unlinked(keras.layers.Concatenate(name=f"{name}_joined", **FLOAT), architecture.shapes[index])
             if architecture.bottleneck:
                 bottleneck = _preceded(convolution(f"{name}_bottleneck", BOTTLENECK * growth, 1, before), before)
                 before = (*before[:2], BOTTLENECK * growth)
@@ -202,11 +213,11 @@ def _chain(architecture: DenseNet, index: int, name: str) -> list[Node]:
             return [*(normalised(main) if behind else _preceded(main, before)), join]
         case Transition(filters=filters):
             main = convolution(name, filters, 1, before)
-            pool = unlinked(keras.layers.AveragePooling2D(2, name=f"{name}_pool"), architecture.shapes[index])
+            pool = unlinked(keras.layers.AveragePooling2D(2, name=f"{name}_pool", **IMAGES), architecture.shapes[index])
             return [*(normalised(main) if behind else _preceded(main, before)), pool]
         case Softmax(classes=classes):
             norms = [] if behind else [batch_norm(f"{name}_bn", before), relu(f"{name}_relu", before)]
-            average = unlinked(keras.layers.GlobalAveragePooling2D(name="average"), before[-1:])
+            average = unlinked(keras.layers.GlobalAveragePooling2D(name="average", **IMAGES), before[-1:])
             return [*norms, average, *classifier(before[-1], classes)]
 
 

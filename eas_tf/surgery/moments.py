@@ -1,5 +1,6 @@
 """Per-channel mean and variance of every layer's output, measured once on a parent and inherited by its children."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,9 @@ from eas_tf.surgery.batch import Batch
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Moments
 from eas_tf.surgery.rules import Maker, rule_of
+
+#: Values of one output that are summed at once: 32 MiB in float64.
+VALUES_IN_FLOAT64 = 2**22
 
 
 def measure_moments(
@@ -24,7 +28,7 @@ def measure_moments(
         graph: A trained network.
         data: Training inputs in any form that `fit` takes them in, see `Batch`; never validation images.
         names: Nodes of which to measure; all by default.
-        batch: Inputs in one call.
+        batch: Inputs in one call, where memory allows.
 
     Raises:
         InvalidData: If the data are no inputs of the network.
@@ -35,20 +39,36 @@ def measure_moments(
     sums: list[Any] = [0.0] * len(names)
     squares: list[Any] = [0.0] * len(names)
     counts = [0] * len(names)
-    inputs = Batch(graph, data)
+    inputs, batch = Batch(graph, data), graph.batch_in_memory(batch)
     for start in range(0, len(inputs), batch):
-        given = model(inputs.part(start, start + batch), training=False)
-        for i, output in enumerate(keras.tree.flatten(given)):
-            values = keras.ops.convert_to_numpy(output).astype(np.float64)
-            values = values.reshape(-1, values.shape[-1])
-            sums[i] += values.sum(0)
-            squares[i] += np.square(values).sum(0)
-            counts[i] += len(values)
+        # No output outlives its line: the next call needs the memory.
+        parts = [_sums(each) for each in keras.tree.flatten(model(inputs.part(start, start + batch), training=False))]
+        for i, (total, square, count) in enumerate(parts):
+            sums[i] += total
+            squares[i] += square
+            counts[i] += count
     moments = {}
     for name, total, square, n in zip(names, sums, squares, counts, strict=True):
         mean = total / n
         moments[name] = Moments(mean, np.maximum(square / n - mean**2, 0))
     return graph.replaced({name: replace(graph[name], moments=moments[name]) for name in names})
+
+
+def _sums(output: Any) -> tuple[np.ndarray, np.ndarray, int]:
+    """Of the channels of a tensor and of their squares, and how many values a channel has.
+
+    They are sums of float64, in parts, because there may be no memory for a copy of the whole tensor.
+    """
+    channels, count = output.shape[-1], 0
+    total = square = np.zeros((1, channels))
+    inputs = max(1, VALUES_IN_FLOAT64 // math.prod(output.shape[1:]))
+    for start in range(0, output.shape[0], inputs):
+        part = keras.ops.convert_to_numpy(output[start : start + inputs]).reshape(-1, channels).astype(np.float64)
+        count += len(part)
+        # Row after row, and so to the last bit as if all were one array, at least with several channels.
+        total = np.concatenate([total, part]).sum(0, keepdims=True)
+        square = np.concatenate([square, np.square(part, out=part)]).sum(0, keepdims=True)
+    return total[0], square[0], count
 
 
 def moments_of(graph: LayerGraph, name: str) -> Moments | None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,12 +16,18 @@ BATCH_NORM = {"epsilon": 1e-5, "momentum": 0.9}
 
 LOGITS = "logits"
 
+#: What Keras's global settings (keras.json, `set_floatx`, `set_dtype_policy`) would decide for a layer otherwise.
+FLOAT: dict[str, Any] = {"dtype": "float32"}
+
+#: The same for layers that take images (`set_image_data_format`).
+IMAGES: dict[str, Any] = {**FLOAT, "data_format": "channels_last"}
+
 
 def entrance(shape: Shape, mean: Sequence[float], std: Sequence[float]) -> list[Node]:
     """What takes raw images `[height, width, channels]` and normalises each channel."""
     mean, variance = (np.broadcast_to(values, shape[-1]).astype(float).tolist() for values in (mean, np.square(std)))
-    images = keras.layers.InputLayer(shape=shape, name="images")
-    normalise = keras.layers.Normalization(mean=mean, variance=variance, name="normalise")
+    images = keras.layers.InputLayer(shape=shape, name="images", **FLOAT)
+    normalise = keras.layers.Normalization(mean=mean, variance=variance, name="normalise", **FLOAT)
     first, second = unlinked(images, shape), unlinked(normalise, shape)
     return [first, replace(second, inputs=(first.name,))]
 
@@ -29,14 +36,15 @@ def convolution(name: str, filters: int, kernel: int, before: Shape, stride: int
     """A convolution with "same" padding and without bias."""
     options = {"strides": stride, "padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
     height, width = (-(-side // stride) for side in before[:2])
-    layer = keras.layers.Conv2D(filters, kernel, name=name, **options)
+    layer = keras.layers.Conv2D(filters, kernel, name=name, **options, **IMAGES)
     return unlinked(layer, (height, width, filters), zeros(kernel, kernel, before[-1], filters))
 
 
 def batch_norm(name: str, shape: Sequence[int | None]) -> Node:
     """A batch norm that has seen nothing yet."""
     ones, nothing = np.ones(shape[-1] or 0, np.float32), np.zeros(shape[-1] or 0, np.float32)
-    return unlinked(keras.layers.BatchNormalization(**BATCH_NORM, name=name), shape, ones, nothing, nothing, ones)
+    layer = keras.layers.BatchNormalization(**BATCH_NORM, name=name, **FLOAT)
+    return unlinked(layer, shape, ones, nothing, nothing, ones)
 
 
 def normalised(main: Node) -> list[Node]:
@@ -46,13 +54,13 @@ def normalised(main: Node) -> list[Node]:
 
 def relu(name: str, shape: Sequence[int | None]) -> Node:
     """A ReLU."""
-    return unlinked(keras.layers.ReLU(name=name), shape)
+    return unlinked(keras.layers.ReLU(name=name, **FLOAT), shape)
 
 
 def classifier(features: int, classes: int) -> list[Node]:
     """The fully connected layer, and softmax."""
-    main = keras.layers.Dense(classes, kernel_initializer="he_normal", name=LOGITS)
-    softmax = keras.layers.Softmax(name="probabilities")
+    main = keras.layers.Dense(classes, kernel_initializer="he_normal", name=LOGITS, **FLOAT)
+    softmax = keras.layers.Softmax(name="probabilities", **FLOAT)
     return [unlinked(main, (classes,), zeros(features, classes), zeros(classes)), unlinked(softmax, (classes,))]
 
 

@@ -12,7 +12,18 @@ from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.surgery.deepen import deepen_graph
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Node
-from eas_tf.surgery.parts import LOGITS, classifier, convolution, entrance, linked, normalised, unlinked, zeros
+from eas_tf.surgery.parts import (
+    FLOAT,
+    IMAGES,
+    LOGITS,
+    classifier,
+    convolution,
+    entrance,
+    linked,
+    normalised,
+    unlinked,
+    zeros,
+)
 from eas_tf.surgery.widen import widen_graph
 
 
@@ -24,7 +35,8 @@ def lower(architecture: PlainCNN, mean: Sequence[float], std: Sequence[float]) -
     for index, (layer, name) in enumerate(zip(architecture.layers, _names(architecture), strict=True)):
         if isinstance(layer, Dense | Softmax) and not flat:
             flat = True
-            nodes.append(unlinked(keras.layers.Flatten(name="flatten"), (prod(architecture.shape_before(index)),)))
+            flatten = keras.layers.Flatten(name="flatten", **IMAGES)
+            nodes.append(unlinked(flatten, (prod(architecture.shape_before(index)),)))
         nodes.extend(_chain(layer, architecture.shape_before(index), name))
     return LayerGraph((*before, *linked(nodes, before[-1].name)), (nodes[-1].name,))
 
@@ -86,10 +98,10 @@ def _chain(layer: Layer, before: Shape, name: str) -> list[Node]:
         case Conv(filters=filters, kernel=kernel, stride=stride):
             return normalised(convolution(name, filters, kernel, before, stride))
         case Dense(units=units):
-            dense = keras.layers.Dense(units, use_bias=False, kernel_initializer="he_normal", name=name)
+            dense = keras.layers.Dense(units, use_bias=False, kernel_initializer="he_normal", name=name, **FLOAT)
             return normalised(unlinked(dense, (units,), zeros(prod(before), units)))
         case Pool(size=size, stride=stride, kind=kind):
             pool = keras.layers.MaxPooling2D if kind == "MAX" else keras.layers.AveragePooling2D
-            return [unlinked(pool(size, stride, name=name), layer.output_shape(before))]
+            return [unlinked(pool(size, stride, name=name, **IMAGES), layer.output_shape(before))]
         case Softmax(classes=classes):
             return classifier(prod(before), classes)

@@ -1,5 +1,6 @@
 """Networks on disk: whole Keras files, written so that an interrupted write leaves the old file."""
 
+import os
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -8,24 +9,31 @@ import keras
 from eas_tf.archives import bomb
 from eas_tf.errors import EASError, InvalidConfiguration
 from eas_tf.files import written_whole
+from eas_tf.paths import expanded
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.messages import first_line
 from eas_tf.text import printable
 
 
-def save_network(graph: LayerGraph, path: Path) -> None:
-    """Write a `.keras` file that loads without eas_tf, replacing an older one at once."""
-    with written_whole(path) as partial:
+def save_network(graph: LayerGraph, path: str | os.PathLike[str]) -> None:
+    """Write a `.keras` file that loads without eas_tf, replacing an older one at once.
+
+    Raises:
+        InvalidConfiguration: If the path begins with the home directory of a user that is not there.
+    """
+    with written_whole(expanded(path)) as partial:
         graph.to_keras().save(partial)
 
 
-def load_network(path: Path) -> LayerGraph:
+def load_network(path: str | os.PathLike[str]) -> LayerGraph:
     """Read a `.keras` file.
 
     Raises:
         InvalidConfiguration: If it has another suffix (Keras would run code from an `.h5`), or cannot be read without
-            running code that is in it, such as a lambda.
+            running code that is in it, such as a lambda, or if the path begins with the home directory of a user that
+            is not there.
     """
+    path = expanded(path)
     if path.suffix != ".keras":
         raise InvalidConfiguration(f"A network is stored in a .keras file. Received: {printable(path)}")
     try:

@@ -67,6 +67,6 @@ def with_dropout(graph: LayerGraph, rate: float) -> LayerGraph:
         return graph
     convolutions = [node for node in graph.nodes if node.layer == "Conv2D"]
     for number, node in enumerate(convolutions[1:]):
-        layer = SeededDropout(rate, number, name="dropout")
+        layer = SeededDropout(rate, number, name="dropout", dtype="float32")
         graph = graph.inserted(node.name, [node_of(layer, (), node.shape)])
     return graph

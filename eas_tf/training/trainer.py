@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from eas_tf.backend import check_backend
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.surgery import LayerGraph
@@ -70,11 +71,12 @@ class Trainer:
         strategy: Over how many devices each network is mirrored; the current one by default.
 
     Raises:
-        InvalidConfiguration: If TensorFlow was used before this process was forked.
+        InvalidConfiguration: If TensorFlow was used before this process was forked, or Keras's backend is another.
     """
 
     def __init__(self, data: ImageData, strategy: tf.distribute.Strategy | None = None) -> None:
         check_fork()
+        check_backend()
         self._data = data
         self._strategy = strategy or tf.distribute.get_strategy()
         self._images, self._labels = self._on_devices(data.x_train), self._on_devices(data.y_train)
@@ -116,9 +118,10 @@ class Trainer:
             TrainingDiverged: If the loss of an epoch is not finite.
             InvalidConfiguration: If a batch cannot be shared equally by the devices, or exceeds the images, or the
                 state is another network's, or of the last epoch or a later one, or if TensorFlow was used before
-                this process was forked.
+                this process was forked, or Keras's backend is another.
         """
         check_fork()
+        check_backend()
         start = time.perf_counter()
         model, weights, epoch = self._prepare(graph, recipe)
         first = weights.restore(resume_from, recipe) if resume_from else 0

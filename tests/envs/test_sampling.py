@@ -141,3 +141,21 @@ def test_the_flat_wrapper_samples_with_its_flat_mask():
     _, info = envs.reset(seed=0)
     actions = envs.action_space.sample(mask=tuple(info["action_mask"]))
     assert not envs.step(actions)[INFO]["illegal"].any()
+
+
+def test_flat_actions_of_a_batch_take_their_mask_as_it_is():
+    """As one environment does. Gymnasium's own batch of `Discrete` takes a tuple, which is fine too."""
+    envs = gym.vector.SyncVectorEnv([lambda: FlatActions(gym.make("EAS-Surrogate-v0"))] * NUM)
+    _, info = envs.reset(seed=0)
+    envs.action_space.seed(0)
+    drawn = set()
+    for _ in range(20):
+        for mask in (info["action_mask"], tuple(info["action_mask"])):
+            actions = envs.action_space.sample(mask=mask)
+            assert envs.action_space.contains(actions)
+            assert all(part[action] for part, action in zip(info["action_mask"], actions, strict=True))
+            drawn.update(actions.tolist())
+    assert len(drawn) > 3
+    assert envs.action_space == gym.spaces.MultiDiscrete([envs.single_action_space.n] * NUM)
+    *_, info = envs.step(actions)
+    assert not info["illegal"].any()
