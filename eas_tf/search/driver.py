@@ -111,8 +111,9 @@ def _new_run(plan: Plan) -> Run:
 
 
 def _split(images: ImageData) -> dict[str, Any]:
-    """Which images were held out, by their places in the data set's own `x_train`."""
-    return {"fingerprint": images.fingerprint, "validation_indices": images.validation_indices.tolist()}
+    """Which images were held out, by their places in the data set's own `x_train`: none if it has an `x_val`."""
+    held_out = [] if images.validation == "own" else images.validation_indices.tolist()
+    return {"fingerprint": images.fingerprint, "validation": images.validation, "validation_indices": held_out}
 
 
 def _check_images(plan: Plan, run: RunDirectory) -> None:
@@ -317,8 +318,8 @@ def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progres
         if images.x_test is not None and images.y_test is not None:
             text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
         progress.say(f"{text}, in {run.best}")
-        if images.note:
-            progress.say(images.note)
+        for note in filter(None, [images.note, *images.cautions]):
+            progress.say(note)
     progress.say(f"decisions and results: {run.record.digest()}")
 
 

@@ -73,8 +73,8 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
             result = seed.result() or seed.train(trainer, progress, interruption, number * plan.recipe.epochs)
             progress.say(_line(result, seed.network_file))
             results.append(result)
-        if plan.images.note:
-            progress.say(plan.images.note)
+        for note in filter(None, [plan.images.note, *plan.images.cautions]):
+            progress.say(note)
     for name in ("validation accuracy", "test accuracy"):
         if len(results) > 1 and (text := spread([result[name.replace(" ", "_")] for result in results])):
             progress.say(f"{name} of {len(results)} seeds: {text}")

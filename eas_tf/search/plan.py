@@ -57,7 +57,7 @@ class Plan:
             start = parse_architecture(config.start, images.input_shape)
         check_fits(start, images)
         space.check(start)
-        notes, count = [images.note], len(images.x_train)
+        notes, count = [images.note, *images.cautions], len(images.x_train)
         if resolved.batch > count and config.batch is None:
             # Halved, so that several devices can still share it equally.
             batch = resolved.batch
