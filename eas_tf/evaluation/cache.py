@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from eas_tf.errors import InvalidConfiguration, StorageFailed
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.protocol import Request, Result
+from eas_tf.training.metrics import as_found
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS result (
@@ -56,8 +57,8 @@ class ResultCache:
             if row[1] != _sha256(text + row[0]):
                 raise ValueError("a row does not have its checksum")
             values = json.loads(row[0])
-            return Result(**{**values, "curve": tuple(values["curve"])})
-        except (*_DAMAGE, TypeError) as error:
+            return Result(**{**values, "curve": tuple(values["curve"]), "found": as_found(values["found"])})
+        except (*_DAMAGE, KeyError, TypeError) as error:
             raise InvalidConfiguration(
                 f"{self._path} is no longer a cache of results: {error}. Delete it; what is missing is trained again."
             ) from error
@@ -96,10 +97,11 @@ def _describe(family: Family, request: Request) -> str:
         "parent": family.digest,
         "transformations": [str(transformation) for transformation in request.transformations],
         "seed": request.seed,
-        "recipe": asdict(request.recipe or family.recipe),
+        "recipe": (request.recipe or family.recipe).as_json(),
         "floors": request.floors,
         "symmetry_breaking": family.symmetry_breaking,
         "data": family.data,
+        "fields": [field.name for field in fields(Result)],  # Results of other versions of this code have others.
         "versions": {package: version(package) for package in ("eas_tf", "tensorflow", "keras", "numpy")},
     }
     return json.dumps(content, sort_keys=True)

@@ -134,6 +134,7 @@ class ChildTrainer:
             accuracy=trained.accuracy,
             loss=trained.loss,
             seconds=time.perf_counter() - start,
+            found=trained.found,
             curve=trained.curve,
             stopped=trained.stopped,
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +69,7 @@ def start_family(
         InvalidData: If the architecture is for other images or another number of classes.
     """
     of_start = replace(recipe, epochs=epochs, learning_rate=RATE_FROM_SCRATCH)
-    key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(of_start), seed])
+    key = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, of_start.as_json(), seed])
     path = cache / f"start-{hashlib.sha256(key.encode()).hexdigest()}.keras"
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)

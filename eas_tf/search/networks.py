@@ -21,6 +21,7 @@ from eas_tf.search.record import Kind, Network
 from eas_tf.search.report import line, ranked
 from eas_tf.search.run_directory import RunDirectory, storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
+from eas_tf.training.metrics import as_found
 from eas_tf.training.trainer import Trainer
 
 
@@ -93,7 +94,7 @@ class Networks:
                 kept.add(network.id)
             self._run.publish_best(network.id)
         self._run.keep_weights(kept | {self._parent, network.id if network.kind != "child" else self._parent})
-        self._progress.network(line(network, self._rows[0]))
+        self._progress.network(line(network, self._rows[0], self._plan.config.metric))
         self._limits.count(network)
         if self._limits.hopeless:
             raise SearchFailed(
@@ -120,7 +121,7 @@ class Networks:
             multiply_adds=architecture.multiply_adds,
             epochs=epochs,
             accuracy=float(result.accuracy),
-            score=config.price.score(result.accuracy, architecture, self._plan.start),
+            score=config.price.score(result.value(config.metric), architecture, self._plan.start),
             loss=None if loss is None or not math.isfinite(loss) else float(loss),
             seconds=float(result.seconds),
             failure=result.failure or "",
@@ -128,6 +129,7 @@ class Networks:
             curve=json.dumps(result.curve),
             stopped=result.stopped,
             digest=child.graph.digest if child.graph else "",
+            found=json.dumps(result.found),
         )
 
     def request(self, network: Network) -> Request:
@@ -153,6 +155,7 @@ class Networks:
             curve=tuple(json.loads(network.curve)),
             stopped=network.stopped,
             reused=network.reused,
+            found=as_found(json.loads(network.found)),
         )
 
     def architecture(self, network: Network) -> Architecture:
@@ -206,7 +209,7 @@ class Networks:
         trained = train_start(
             self._trainer, plan.images, plan.start, plan.start_recipe, seed=request.seed, on_epoch=on_epoch
         )
-        result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
+        result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds, found=trained.found)
         return Child(result=result, graph=trained.graph)
 
     def promote(self, stage: int) -> int:

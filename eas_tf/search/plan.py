@@ -74,6 +74,7 @@ class Plan:
             batch=resolved.batch,
             crop_and_flip=images.crop_and_flip,
             dropout=resolved.dropout,
+            metric=resolved.metric,
         )
         start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         return cls(
