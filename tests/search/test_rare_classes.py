@@ -13,9 +13,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 from sklearn.metrics import balanced_accuracy_score, recall_score
+from sklearn.utils.class_weight import compute_class_weight
 
-from eas_tf.data import load
-from eas_tf.errors import InvalidConfiguration, exit_code
+from eas_tf.architecture import space_named
+from eas_tf.data import ImageData, load
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation.start import train_start
 from eas_tf.search.account import read
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
@@ -28,6 +31,9 @@ from eas_tf.search.progress import Progress
 from eas_tf.search.recall import hidden
 from eas_tf.search.record import Record
 from eas_tf.search.resuming import read_config
+from eas_tf.training.metrics import balanced_accuracy, balancing, count_found
+from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
+from eas_tf.training.trainer import Trainer
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 ADVICE = "A new search with --metric balanced_accuracy counts every class alike"
@@ -67,7 +73,7 @@ def script(name, *argv):
     spec = importlib.util.spec_from_file_location(f"script_{name}", SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return exit_code(module.main, [str(each) for each in argv])
+    return module.main([str(each) for each in argv])
 
 
 def predicted(run, x):
@@ -199,13 +205,48 @@ def test_the_score_is_the_mean_recall_and_the_accuracy_stays(balanced):
     assert ADVICE not in lines
 
 
-def test_a_search_for_the_mean_recall_finds_rare_classes_that_another_does_not(balanced, tmp_path):
-    """Training counts all classes alike, or the start network would find no image of one in fifty."""
-    _, plain = run_search(tmp_path, few(0.02), known=2, networks=1)
-    (_, others), (_, rare) = (json.loads(read(run).networks[0].found)[1] for run in (plain, balanced[1]))
-    assert others == rare == 2
-    found = [json.loads(read(run).networks[0].found)[1][0] for run in (plain, balanced[1])]
-    assert found == [0, 2]
+@pytest.fixture(scope="module")
+def hard():
+    """Case 23: 2 % of the images are a little brighter and flatter."""
+    rng = np.random.default_rng(1)
+    rare = (np.arange(1000) % 50 == 0).astype(int)
+    x = rng.integers(0, 256, (1000, 12, 12, 1)).astype(float)
+    x[rare == 1] = x[rare == 1] * 0.9 + 12
+    return ImageData.from_arrays("rare", {"x_train": x.astype(np.uint8), "y_train": rare}, classes=2)
+
+
+def trained(data, metric):
+    """A start network after five epochs, and what a training is told that asks after each."""
+    recipe = Recipe(epochs=5, learning_rate=RATE_FROM_SCRATCH, metric=metric)
+    start = space_named("digits").start_network(data.input_shape, data.classes)
+    return train_start(Trainer(data), data, start, recipe, seed=0)
+
+
+def test_training_for_the_mean_recall_finds_rare_images_that_training_for_accuracy_does_not(hard):
+    assert trained(hard, "accuracy").found == ((245, 245), (0, 5))
+    (common, _), (rare, _) = trained(hard, "balanced_accuracy").found
+    assert rare >= 1
+    assert common >= 123
+
+
+def test_with_as_many_images_of_each_class_nothing_else_is_trained():
+    y = np.arange(400) % 2
+    data = ImageData.from_arrays("even", {"x_train": image_set(y, 2), "y_train": y}, classes=2)
+    assert np.bincount(data.y_train).tolist() == [150, 150]
+    one, other = (trained(data, metric) for metric in ("accuracy", "balanced_accuracy"))
+    assert (one.loss, one.found) == (other.loss, other.found)
+
+
+def test_weights_and_mean_recall_are_those_of_scikit_learn():
+    rng = np.random.default_rng(0)
+    labels, guessed = rng.integers(0, 5, 200) ** 2 // 4, rng.integers(0, 5, 200)
+    present = np.unique(labels)
+    weights = balancing(labels, 6)
+    np.testing.assert_allclose(weights[present], compute_class_weight("balanced", classes=present, y=labels))
+    assert weights[labels].mean() == pytest.approx(1)
+    found = count_found(labels == guessed, labels, 6)
+    assert balanced_accuracy(found) == pytest.approx(recall_score(labels, guessed, labels=present, average="macro"))
+    assert np.isnan(balanced_accuracy(((0, 0),)))
 
 
 def test_a_run_does_not_change_its_metric(balanced):
