@@ -68,7 +68,7 @@ def _copies(images: ImageData) -> Iterator[str]:
 
 
 def _digest(image: np.ndarray) -> bytes:
-    return blake2b(np.ascontiguousarray(image), digest_size=16).digest()
+    return blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
 
 
 def _listed(names: Iterator[str] | Sequence[str]) -> str:
