@@ -13,6 +13,7 @@ from eas_tf.envs.transition import SCHEDULE
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
 from eas_tf.evaluation.price import Price
+from eas_tf.training.metrics import Metric
 
 
 class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
@@ -30,8 +31,8 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
       this mask and draws a legal action, in vector environments too.
     - **Illegal actions** change nothing but use up the step, and set `info["illegal"]`.
     - **Reward**: 0 until the last step, then tan(score * pi / 2); 0 for a failed child. The score is the accuracy on
-      the validation images, times (size / size of the start network)^-price for each price, at most 1 (MnasNet,
-      Equation 2, where -price is w and was -0.07). Without a price it is the accuracy.
+      the validation images, or another metric, times (size / size of the start network)^-price for each price, at most
+      1 (MnasNet, Equation 2, where -price is w and was -0.07). Without a price it is the metric itself.
     - **Other info**: `architecture`, the layer string; `parameters`; at the end `accuracy`, `score`, `failure` (empty
       if there was none) and `transformations`.
 
@@ -48,6 +49,8 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         start: The start network's layer string; by default the space's own, fitted to the images.
         schedule: The kind of each step, "deepen" or "widen".
         max_parameters: A limit on trainable weights, which acts through the mask.
+        metric: "accuracy", or "balanced_accuracy" for the mean recall of all classes, however rare they are; training
+            then counts all classes alike, too.
         price_parameters: What trainable weights cost, 0 or more.
         price_multiply_adds: What multiplications with a weight cost, 0 or more.
         price_start: The layer string of the network that costs nothing; by default the start network's.
@@ -75,6 +78,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         start: str | None = None,
         schedule: Sequence[str] = SCHEDULE,
         max_parameters: int | None = None,
+        metric: Metric = "accuracy",
         price_parameters: float = 0.0,
         price_multiply_adds: float = 0.0,
         price_start: str | None = None,
@@ -92,6 +96,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             start=start,
             schedule=schedule,
             max_parameters=max_parameters,
+            metric=metric,
             price=Price(parameters=price_parameters, multiply_adds=price_multiply_adds),
             price_start=price_start,
         )

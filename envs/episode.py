@@ -13,6 +13,7 @@ from eas_tf.envs.transition import DUE, Process, action_mask, initial, observati
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.price import Price
+from eas_tf.training.metrics import Metric
 
 
 def make_process(
@@ -23,6 +24,7 @@ def make_process(
     start: str | None,
     schedule: Sequence[Any],
     max_parameters: int | None,
+    metric: Metric,
     price: Price,
     price_start: str | None,
 ) -> Process:
@@ -42,7 +44,7 @@ def make_process(
     for what, end in (("start network", network.classes), ("network of price_start", free.classes)):
         if end != classes:
             raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({classes})")
-    return Process(space=limited, start=network, schedule=tuple(schedule), price=price, price_start=free)
+    return Process(space=limited, start=network, schedule=tuple(schedule), metric=metric, price=price, price_start=free)
 
 
 def observation_space(process: Process) -> gym.spaces.Dict:
@@ -126,7 +128,7 @@ class Episode:
 
     def outcome(self, evaluator: Evaluator, result: Result) -> tuple[float, dict[str, Any]]:
         """The reward, and what `info` says of it."""
-        priced = score(self.process, self.state, result.accuracy)
+        priced = score(self.process, self.state, result)
         info = {
             "accuracy": result.accuracy,
             "score": priced,

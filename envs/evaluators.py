@@ -19,6 +19,7 @@ from eas_tf.evaluation.engine_config import EngineConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
 from eas_tf.paths import expanded
 from eas_tf.training.forks import check_fork
+from eas_tf.training.metrics import Metric
 from eas_tf.training.recipe import check_dropout
 
 Kind = Literal["train", "surrogate"]
@@ -78,7 +79,7 @@ class EvaluatorConfig(EngineConfig):
         if self.start_seed < 0:
             raise InvalidConfiguration(f"start_seed must not be negative. Received: {self.start_seed}")
 
-    def build(self, space: AnySpace, start: Architecture) -> Evaluator:
+    def build(self, space: AnySpace, start: Architecture, metric: Metric = "accuracy") -> Evaluator:
         """Load the data, and train the start network or take it from the cache.
 
         Raises:
@@ -112,7 +113,13 @@ class EvaluatorConfig(EngineConfig):
             batch, why = fitting_batch(Recipe.batch, len(images.x_train))
         if why:
             gym.logger.warn(f"batch is {why}")
-        recipe = Recipe(epochs=self.epochs, batch=batch, crop_and_flip=images.crop_and_flip, dropout=self.dropout)
+        recipe = Recipe(
+            epochs=self.epochs,
+            batch=batch,
+            crop_and_flip=images.crop_and_flip,
+            dropout=self.dropout,
+            metric=metric,
+        )
         trainer = Trainer(images, make_strategy(self.strategy))
         cache = Path(self.cache_dir or user_cache_dir("eas_tf"))
         family = start_family(
@@ -121,7 +128,11 @@ class EvaluatorConfig(EngineConfig):
         engine = make_engine(self, trainer, images, cache)
         results = ResultCache(cache / "results.sqlite")
         return TrainEvaluator(
-            family, engine, validation_images=len(images.x_val), stopping=self.stopping, cache=results
+            family,
+            engine,
+            validation_images=len(images.x_val),
+            stopping=self.stopping,
+            cache=results,
         )
 
 
@@ -140,6 +151,8 @@ class EvaluatorSource:
         self._process, self._is_ours = process, not isinstance(evaluator, Evaluator)
         kind: Any = evaluator if self._is_ours else "surrogate"
         self._config = EvaluatorConfig(kind=kind, **options)
+        if evaluator == "surrogate" and process.metric != "accuracy":
+            raise InvalidConfiguration(f'metric={process.metric!r} needs children that are trained: evaluator="train".')
         self._evaluator = evaluator if isinstance(evaluator, Evaluator) else None
         self._built_by = os.getpid()
 
@@ -154,7 +167,7 @@ class EvaluatorSource:
         """The evaluator, built if it is not yet."""
         self._leave_to_parent()
         if self._evaluator is None:
-            self._evaluator = self._config.build(self._process.space, self._process.start)
+            self._evaluator = self._config.build(self._process.space, self._process.start, self._process.metric)
             self._built_by = os.getpid()
         return self._evaluator
 

@@ -12,7 +12,9 @@ import numpy as np
 from eas_tf.architecture import AnySpace, Architecture, Transformation, widenings
 from eas_tf.envs.encoding import Encoder
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation import Result
 from eas_tf.evaluation.price import Price
+from eas_tf.training.metrics import Metric, check_metric
 
 StepKind: TypeAlias = Literal["deepen", "widen"]
 
@@ -32,6 +34,8 @@ class Process:
     """The network that each episode starts from."""
     schedule: tuple[StepKind, ...] = SCHEDULE
     """The kind of each step."""
+    metric: Metric = "accuracy"
+    """What a child is worth, before its size is paid for."""
     price: Price = field(default_factory=Price)
     """What size costs at the end."""
     price_start: Architecture | None = None
@@ -43,6 +47,7 @@ class Process:
             raise InvalidConfiguration(
                 f'A schedule is a list of 1 to 1,000 times "deepen" or "widen". Received: {list(self.schedule)[:20]}'
             )
+        check_metric(self.metric)
         self.space.check(self.start)
         object.__setattr__(self, "encoder", Encoder(self.space))
 
@@ -151,9 +156,10 @@ def observation(process: Process, state: State) -> dict[str, Any]:
     }
 
 
-def score(process: Process, state: State, accuracy: float) -> float:
-    """The accuracy less the price of the network's size, from 0 to 1; the accuracy itself where size costs nothing."""
-    return process.price.score(accuracy, state.architecture, process.price_start or process.start)
+def score(process: Process, state: State, result: Result) -> float:
+    """What the metric says, less the price of the network's size, from 0 to 1; the accuracy itself by default."""
+    worth = result.value(process.metric)
+    return process.price.score(worth, state.architecture, process.price_start or process.start)
 
 
 def reward(score: float, validation_images: int) -> float:

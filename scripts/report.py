@@ -47,7 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = account.config
         told = f"{account.name}: {config['dataset']}, {config['agent']}, seed {config['seed']}. {account.end}"
         console.print(printable(told, WHOLE), markup=False, soft_wrap=True)
-        console.print(leaderboard(account.networks) if account.networks else "The start network is not trained yet.")
+        console.print(
+            leaderboard(account.networks, account.metric)
+            if account.networks
+            else "The start network is not trained yet."
+        )
+        if account.hidden:
+            console.print(printable(account.hidden, WHOLE), markup=False, soft_wrap=True)
     with storing(output, "Name another file with --output."):
         output.write_text(page(accounts), encoding="utf-8")
     console.print(f"The page is {output}", markup=False, soft_wrap=True)

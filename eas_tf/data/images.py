@@ -4,11 +4,12 @@ import os
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from eas_tf.data.groups import choose_groups, group_names
 from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.paths import expanded
 
@@ -32,18 +33,22 @@ class ImageData:
         name: A known name, or the file's name. It says nothing about the content: `fingerprint` does.
         x_train: Training images, uint8 `[n, height, width, channels]`, without the validation images.
         y_train: Their classes, int32 `[n]`.
-        x_val: Validation images, taken from the set's own training images. What a search optimises.
+        x_val: Validation images: the set's own, or held out of its training images. What a search optimises.
         y_val: Their classes.
         x_test: The set's own test images, for the final report only; None if it has none.
         y_test: Their classes.
         classes: The number of classes.
-        validation_indices: Where the validation images were among the set's own training images, int64, ascending.
+        validation: "own" if the set has validation images of its own; else they were held out: "random", or "groups"
+            for whole groups of images.
+        validation_indices: Where the validation images were among the set's own training images, int64, ascending; if
+            they are the set's own, they are counted on after those.
         crop_and_flip: Whether the field trains on this set with random crops and horizontal flips.
         mean: What to subtract per channel, in pixel units (0 to 255): float32, from the training images only.
         std: What to divide by afterwards, in pixel units; never zero.
-        class_names: What class 0, 1, 2 ... is called, if the labels were words or booleans. Networks do not depend on
-            it, nor does `fingerprint`.
+        class_names: What class 0, 1, 2 ... is called, if the set has names for them, such as labels that are words.
+            Networks do not depend on it, nor does `fingerprint`.
         factor: What the values of a user's file were multiplied by to be pixels: 255 if they were from 0 to 1.
+        cautions: What may make an accuracy on these images misleading, a line each: see `eas_tf.data.cautions`.
     """
 
     name: str
@@ -54,12 +59,14 @@ class ImageData:
     x_test: Images | None = field(repr=False, default=None)
     y_test: Labels | None = field(repr=False, default=None)
     classes: int
+    validation: Literal["random", "groups", "own"] = "random"
     validation_indices: npt.NDArray[np.int64] = field(repr=False)
     crop_and_flip: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
     class_names: tuple[str, ...] = ()
     factor: int = 1
+    cautions: tuple[str, ...] = field(repr=False, default=())
 
     @classmethod
     def from_arrays(
@@ -77,31 +84,37 @@ class ImageData:
         Args:
             name: What to call the set.
             arrays: `x_train` (uint8 `[n, height, width, channels]`) and `y_train` (integers `[n]`), and
-                `x_test` and `y_test` if there are test images.
+                `x_test` and `y_test` if there are test images; either `x_val` and `y_val`, or what groups the training
+                images belong to, `groups_train` (`[n]`), or neither.
             classes: The number of classes.
-            validation_seed: Which images are held out; the test images have no part in it.
+            validation_seed: Which images are held out if there is no `x_val`; the test images have no part in it.
             crop_and_flip: See the class.
             standardise: True for the training images' mean and standard deviation; False for 0 and 255, the
                 "divide by 255" that the EAS paper uses for SVHN (section 5).
 
         Raises:
-            InvalidData: If there are too few images to hold any out.
+            InvalidData: If there are too few images or groups to hold any out.
             InvalidConfiguration: If the seed is negative.
         """
-        x, y = _locked(arrays["x_train"], np.uint8), _locked(arrays["y_train"], np.int32)
-        held_out = choose_validation(y, seed=validation_seed)
-        kept = np.delete(np.arange(len(y)), held_out)
-        x_train = _locked(x[kept], np.uint8)
+        x, y = arrays["x_train"], arrays["y_train"]
+        if own := "x_val" in arrays:
+            x_val, y_val, held_out = arrays["x_val"], arrays["y_val"], np.arange(len(y), len(y) + len(arrays["y_val"]))
+        else:
+            held_out = choose_validation(y, groups=arrays.get("groups_train"), seed=validation_seed)
+            x_val, y_val = x[held_out], y[held_out]
+            x, y = np.delete(x, held_out, axis=0), np.delete(y, held_out)
+        x_train = _locked(x, np.uint8)
         mean, std = _moments(x_train) if standardise else ((0.0,) * x.shape[3], (255.0,) * x.shape[3])
         return cls(
             name=name,
             x_train=x_train,
-            y_train=_locked(y[kept], np.int32),
-            x_val=_locked(x[held_out], np.uint8),
-            y_val=_locked(y[held_out], np.int32),
+            y_train=_locked(y, np.int32),
+            x_val=_locked(x_val, np.uint8),
+            y_val=_locked(y_val, np.int32),
             x_test=_locked(arrays["x_test"], np.uint8) if "x_test" in arrays else None,
             y_test=_locked(arrays["y_test"], np.int32) if "y_test" in arrays else None,
             classes=classes,
+            validation="own" if own else "groups" if "groups_train" in arrays else "random",
             validation_indices=_locked(held_out, np.int64),
             crop_and_flip=crop_and_flip,
             mean=mean,
@@ -120,7 +133,8 @@ class ImageData:
             values: dict[str, Any] = {name: file[name] for name in file.files}
         for name, value in values.items():
             values[name] = _locked(value, value.dtype.type) if value.ndim else value.item()
-        return cls(**values | {name: tuple(values[name].tolist()) for name in ("mean", "std", "class_names")})
+        texts = ("mean", "std", "class_names", "cautions")
+        return cls(**values | {name: tuple(values[name].tolist()) for name in texts})
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -134,6 +148,10 @@ class ImageData:
         if self.factor == 1:
             return ""
         return f"{self.name} holds values from 0 to 1, but the networks take pixels from 0 to 255: give them x * 255"
+
+    def class_name(self, label: int) -> str:
+        """What to call a class in a message: its name if it has one, else its number."""
+        return f"class {self.class_names[label]!r}" if self.class_names else f"class {label}"
 
     @cached_property
     def fingerprint(self) -> str:
@@ -150,20 +168,24 @@ class ImageData:
         return digest.hexdigest()
 
 
-def choose_validation(labels: npt.NDArray[np.integer], *, seed: int = 0) -> npt.NDArray[np.int64]:
+def choose_validation(
+    labels: npt.NDArray[np.integer], *, groups: npt.NDArray[np.generic] | None = None, seed: int = 0
+) -> npt.NDArray[np.int64]:
     """Draw the images to hold out: a tenth, or a quarter of a set with fewer than 4,000 images.
 
-    Each class gives its share to within one image, and keeps at least one of its images if it has two.
+    Each class gives its share to within one image, and keeps at least one of its images if it has two. With groups,
+    whole groups are drawn, of about as many images: see `choose_groups`.
 
     Args:
         labels: The class of each training image, `[n]`.
+        groups: What each image belongs to, `[n]`, such as a patient.
         seed: Which images are drawn.
 
     Returns:
         Indices into `labels`, ascending.
 
     Raises:
-        InvalidData: If there are too few images to hold any out.
+        InvalidData: If there are too few images or groups to hold any out.
         InvalidConfiguration: If the seed is negative.
     """
     if seed < 0:
@@ -172,7 +194,10 @@ def choose_validation(labels: npt.NDArray[np.integer], *, seed: int = 0) -> npt.
     size = count // (4 if count < SMALL_SET else 10)
     if size == 0:
         raise InvalidData(f"Holding out validation images needs at least 4 training images. Received: {count}")
-    order = np.random.default_rng(seed).permutation(count)
+    rng = np.random.default_rng(seed)
+    if groups is not None:
+        return choose_groups(labels, group_names(groups), size=size, rng=rng)
+    order = rng.permutation(count)
     by_class = order[np.argsort(labels[order], kind="stable")]
     # Evenly spaced places in a list sorted by class are a stratified sample, and of exactly this size.
     return np.sort(by_class[np.arange(size) * count // size])

@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from eas_tf.data.mending import TRAINING, program
+from eas_tf.data.mending import program, rows, without
 from eas_tf.errors import InvalidData
 from eas_tf.text import printable
 
@@ -19,16 +19,18 @@ def classes(arrays: Arrays) -> tuple[Arrays, tuple[str, ...]]:
     are 0 and 1.
 
     Raises:
-        InvalidData: If they are no classes, or some of the test images are of other ones.
+        InvalidData: If they are no classes, or some of the validation or test images are of other ones.
     """
     names = [name for name in arrays if name.startswith("y_")]
     _check_one_label(arrays, names)
     labels = {name: _as_words_or_numbers(arrays, name) for name in names}
     words = {each.dtype.kind == "U" for each in labels.values()} == {True}
     if not words and any(each.dtype.kind == "U" for each in labels.values()):
+        unlike = [name for name in names if (labels[name].dtype.kind == "U") != (labels["y_train"].dtype.kind == "U")]
+        left = program(without(arrays, *(name[2:] for name in unlike)))
         raise InvalidData(
-            f"y_test: expected labels as in y_train; save the same ones, or leave the test images out: run "
-            f"{program(TRAINING)}. Received: {arrays['y_train'].dtype} y_train, {arrays['y_test'].dtype} y_test"
+            f"{unlike[0]}: expected labels as in y_train; save the same ones, or leave these images out: run {left}. "
+            f"Received: {arrays['y_train'].dtype} y_train, {arrays[unlike[0]].dtype} {unlike[0]}"
         )
     if words and (numbers := _numerals(labels)) is not None:
         labels, words = numbers, False
@@ -44,21 +46,23 @@ def classes(arrays: Arrays) -> tuple[Arrays, tuple[str, ...]]:
             f"y_train: expected every label from 0 to the largest, {present[-1]}; {mend}. "
             f"Received: no image with label {missing}"
         )
-    if counts.min() < 2:
+    if counts.min() < 2 and "y_val" not in labels:
         raise InvalidData(
             f"y_train: expected at least two images of each class, one to train on and one to hold out; "
             f"{mend}. Received: one image with label {_shown(present[counts.argmin()])}"
         )
-    if "y_test" in labels and not (known := np.isin(labels["y_test"], present)).all():
-        other = labels["y_test"][~known]
+    for name in names:
+        if (known := np.isin(labels[name], present)).all():
+            continue
+        other = labels[name][~known]
         listed = ", ".join(map(_shown, present[:10])) if words else f"0 to {len(present) - 1}"
         shown = _shown(min(other) if min(other) < present[0] else max(other))
-        left = program(TRAINING)
+        left = program(without(arrays, name[2:]))
         if known.any():
-            test = {name: f"{name}[known]" for name in ("x_test", "y_test")}
-            left = program(arrays, "known = np.isin(y_test, y_train).ravel()", **test)
+            known_rows = rows(arrays, name[2:], "known")
+            left = program(arrays, f"known = np.isin({name}, y_train).ravel()", **known_rows)
         raise InvalidData(
-            f"y_test: expected labels of the training images, {listed}; to leave the others out, run {left}. "
+            f"{name}: expected labels of the training images, {listed}; to leave the others out, run {left}. "
             f"Received: {shown}"
         )
     named = present.astype(bool) if arrays["y_train"].dtype.kind == "b" else present if words else present[:0]
@@ -72,22 +76,23 @@ def _shown(label: object) -> str:
 
 def _check_one_label(arrays: Arrays, names: Collection[str]) -> None:
     """Refuse labels in rows of several."""
-    rows = [name for name in names if arrays[name].ndim == 2 and arrays[name].shape[1] != 1]
-    if not rows:
+    several = [name for name in names if arrays[name].ndim == 2 and arrays[name].shape[1] != 1]
+    if not several:
         return
-    name, labels = rows[0], arrays[rows[0]]
+    name, labels = several[0], arrays[several[0]]
     received = f"Received: {labels.dtype} {list(labels.shape)}"
-    sums = np.concatenate([arrays[each].sum(axis=1) for each in rows])
-    if np.allclose(sums.astype(float), 1) and all(arrays[each].min() >= 0 for each in rows):
-        argmax = program(arrays, **{each: f"{each}.argmax(axis=1)" for each in rows})
+    sums = np.concatenate([arrays[each].sum(axis=1) for each in several])
+    if np.allclose(sums.astype(float), 1) and all(arrays[each].min() >= 0 for each in several):
+        argmax = program(arrays, **{each: f"{each}.argmax(axis=1)" for each in several})
         raise InvalidData(
             f"{name}: expected one label an image, [n] or [n, 1]; of one-hot labels, run {argmax}. {received}"
         )
-    first = [f"{each[2:]} = {each}.astype(float).sum(1) == 1" for each in rows]
-    changed = {f"x_{each[2:]}": f"x_{each[2:]}[{each[2:]}]" for each in rows}
-    changed |= {each: f"{each}[{each[2:]}].argmax(1)" for each in rows}
+    first = [f"{each[2:]} = {each}.astype(float).sum(1) == 1" for each in several]
+    changed: dict[str, str] = {}
+    for each in several:
+        changed |= rows(arrays, each[2:], each[2:]) | {each: f"{each}[{each[2:]}].argmax(1)"}
     advice = "save one class number an image"
-    if all((arrays[each].astype(float).sum(1) == 1).any() for each in rows):
+    if all((arrays[each].astype(float).sum(1) == 1).any() for each in several):
         advice = f"to keep the images with one label, run {program(arrays, *first, **changed)}"
     raise InvalidData(
         f"{name}: expected one label an image, [n] or [n, 1], because a network ends with a softmax over classes that "
@@ -104,9 +109,7 @@ def _as_words_or_numbers(arrays: Arrays, name: str) -> np.ndarray:
     if labels.dtype.kind != "f":
         return labels
     if not np.isfinite(labels).all():
-        known = "known = np.isfinite({}).ravel()"
-        part = name[2:]
-        run = program(arrays, known.format(name), **{f"{axis}_{part}": f"{axis}_{part}[known]" for axis in "xy"})
+        run = program(arrays, f"known = np.isfinite({name}).ravel()", **rows(arrays, name[2:], "known"))
         raise InvalidData(
             f"{name}: expected a label for each image; to leave out images without one, run {run}. Received: "
             f"{int((~np.isfinite(labels)).sum()):,} of {len(labels):,} labels NaN or infinite"
@@ -128,7 +131,7 @@ def _numerals(labels: Arrays) -> Arrays | None:
     present = np.unique(labels["y_train"]).tolist()
     if sorted(present) != sorted(map(str, range(len(present)))):
         return None
-    known = np.isin(labels.get("y_test", labels["y_train"]), present).all()
+    known = all(np.isin(each, present).all() for each in labels.values())
     return {name: each.astype(np.int64) for name, each in labels.items()} if known else None
 
 
@@ -142,6 +145,6 @@ def _renumbering(arrays: Arrays, labels: Arrays, kept: np.ndarray, *, words: boo
     parts = [name[2:] for name in labels if np.isin(labels[name], kept).any()]
     for part in parts:
         first.append(f"{part} = np.isin(y_{part}, u).ravel()")
-        changed |= {f"x_{part}": f"x_{part}[{part}]", f"y_{part}": number.format(f"y_{part}", part)}
+        changed |= rows(arrays, part, part) | {f"y_{part}": number.format(f"y_{part}", part)}
     saved = program([name for name in arrays if name in changed], *first, **changed)
     return f"to {'leave classes of one image out' if words else 'renumber them'}, run {saved}"

@@ -5,8 +5,15 @@ A message that refuses arrays ends with one, made for these very values.
 
 from collections.abc import Collection
 
-#: The arrays of a file without test images.
-TRAINING = ("x_train", "y_train")
+
+def without(names: Collection[str], *parts: str) -> list[str]:
+    """The arrays of all parts but these, which are "val" or "test"."""
+    return [name for name in names if name.rpartition("_")[2] not in parts]
+
+
+def rows(names: Collection[str], part: str, chosen: str) -> dict[str, str]:
+    """What keeps some of the images of a part: for each of its arrays the rows of these numbers, or with this mask."""
+    return {name: f"{name}[{chosen}]" for name in names if name.rpartition("_")[2] == part}
 
 
 def program(names: Collection[str], *first: str, **changed: str) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eas_tf.data.mending import TRAINING, program
+from eas_tf.data.mending import program, rows, without
 from eas_tf.errors import InvalidData
 
 #: Images that are looked at at once, in bytes, so that looking needs little memory.
@@ -80,17 +80,20 @@ def _cast(images: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _other_pixels(arrays: dict[str, np.ndarray], ranges: dict[str, _Range]) -> InvalidData:
-    """What to say of values that are no pixels, or not the same ones in both parts."""
+    """What to say of values that are no pixels, or not the same ones in all parts."""
     received = ", ".join(f"{name} {each} {list(arrays[name].shape)}" for name, each in ranges.items())
     expected = "expected uint8 images, or values from 0 to 255 or from 0 to 1"
-    wrong = next((name for name, each in ranges.items() if each.factor is None), "x_test")
-    unclear = [each.factor is None for each in ranges.values()]
+    unclear = {name: each.factor is None for name, each in ranges.items()}
+    others = [name for name, each in ranges.items() if each.factor != ranges["x_train"].factor]
+    wrong = [*(name for name in ranges if unclear[name]), *others][0]
+    unlike = [name for name in ranges if unclear[name] != unclear["x_train"]]
     low, high = min(each.low for each in ranges.values()), max(each.high for each in ranges.values())
-    if not any(unclear):
+    if not any(unclear.values()):
         scaled = {name: f"np.round({name} * 255).astype(np.uint8)" for name in ranges if ranges[name].factor == 255}
-        advice = f"x_train and x_test have other units; run {program(arrays, **scaled)}"
-    elif not all(unclear) and len({each.dtype for each in ranges.values()}) > 1:
-        advice = f"prepare x_test as x_train was, or leave it out: run {program(TRAINING)}"
+        advice = f"{' and '.join(ranges)} have other units; run {program(arrays, **scaled)}"
+    elif not all(unclear.values()) and len({each.dtype for each in ranges.values()}) > 1:
+        left = program(without(arrays, *(name[2:] for name in unlike)))
+        advice = f"prepare {' and '.join(unlike)} as x_train was, or leave it out: run {left}"
     elif low == high:
         advice = f"all values are {low:.6g}: save the images as they were before"
     else:
@@ -127,8 +130,10 @@ def _check_finite(arrays: dict[str, np.ndarray], names: Collection[str]) -> None
         raise InvalidData(f"{problem}, all of x_train: save the images as they were before. Received: {received}")
     if all(images.mean() <= 0.1 for images in bad.values()):
         first = [f"{n[2:]} = np.isfinite({n}).reshape(len({n}), -1).all(1)" for n in bad if bad[n].any()]
-        rows = {f"{axis}_{n[2:]}": f"{axis}_{n[2:]}[{n[2:]}]" for n in bad if bad[n].any() for axis in "xy"}
-        run = program(arrays, *first, **rows)
+        kept: dict[str, str] = {}
+        for name in (name for name in bad if bad[name].any()):
+            kept |= rows(arrays, name[2:], name[2:])
+        run = program(arrays, *first, **kept)
         raise InvalidData(f"{problem}; to leave these images out, run {run}. Received: {received}")
     mean = float(finite.astype(float).mean())
     if (finite == np.rint(finite)).all():

@@ -6,7 +6,7 @@ try for minutes before it gives up.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def load_tfds(name: str, *, validation_seed: int = 0, data_dir: str | None = Non
 
     Args:
         name: A key of `SETS`.
-        validation_seed: Which training images are held out.
+        validation_seed: Which training images are held out, if the set has no validation images of its own.
         data_dir: The folder of tensorflow-datasets; by default `$TFDS_DATA_DIR` or `~/tensorflow_datasets`.
         download: Whether tensorflow-datasets may fetch what is not there.
 
@@ -78,8 +78,8 @@ def load_tfds(name: str, *, validation_seed: int = 0, data_dir: str | None = Non
         _prepare(builder, SETS[name].archives, download=download)
     with _damage_explained(name, place):
         arrays = _read(builder)
-    special = SETS[name]
-    return ImageData.from_arrays(
+    special, names = SETS[name], tuple(builder.info.features["label"].names or ())
+    images = ImageData.from_arrays(
         name,
         arrays,
         classes=special.classes,
@@ -87,6 +87,7 @@ def load_tfds(name: str, *, validation_seed: int = 0, data_dir: str | None = Non
         crop_and_flip=special.crop_and_flip,
         standardise=special.standardise,
     )
+    return replace(images, class_names=names)
 
 
 @contextmanager
@@ -137,9 +138,12 @@ def _read(builder: Any) -> dict[str, np.ndarray]:
 
     # Each image is read once, so a cache would only double the memory.
     once = tfds.ReadConfig(try_autocache=False)
+    splits = {"train": "train", "test": "test"}
+    if "validation" in builder.info.splits:
+        splits["val"] = "validation"
     arrays = {}
-    for part in ("train", "test"):
-        split = builder.as_dataset(split=part, as_supervised=True, read_config=once)
+    for part, name in splits.items():
+        split = builder.as_dataset(split=name, as_supervised=True, read_config=once)
         batches = list(split.batch(_BATCH).as_numpy_iterator())
         arrays[f"x_{part}"] = np.concatenate([images for images, _ in batches])
         arrays[f"y_{part}"] = np.concatenate([labels for _, labels in batches])

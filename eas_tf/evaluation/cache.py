@@ -13,6 +13,7 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.child import Family, identity
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.storing import Verb, connect, storing, try_writing, use
+from eas_tf.training.metrics import as_found
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS result (
@@ -82,7 +83,7 @@ class ResultCache:
             if row[1] != _sha256(text + row[0]):
                 raise ValueError("a row does not have its checksum")
             values = json.loads(row[0])
-            return Result(**{**values, "curve": tuple(values["curve"])})
+            return Result(**{**values, "curve": tuple(values["curve"]), "found": as_found(values["found"])})
 
         return self._use(find, "read")
 

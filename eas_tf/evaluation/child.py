@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -75,10 +75,11 @@ def identity(family: Family, request: Request) -> str:
         "parent": family.digest,
         "transformations": [str(transformation) for transformation in request.transformations],
         "seed": request.seed,
-        "recipe": asdict(request.recipe or family.recipe),
+        "recipe": (request.recipe or family.recipe).as_json(),
         "floors": request.floors,
         "symmetry_breaking": family.symmetry_breaking,
         "data": family.data,
+        "fields": [field.name for field in fields(Result)],  # Results of other versions of this code have others.
         "versions": {package: version(package) for package in ("eas_tf", "tensorflow", "keras", "numpy")},
     }
     return json.dumps(content, sort_keys=True)
@@ -157,6 +158,7 @@ class ChildTrainer:
             accuracy=trained.accuracy,
             loss=trained.loss,
             seconds=time.perf_counter() - start,
+            found=trained.found,
             curve=trained.curve,
             stopped=trained.stopped,
         )

@@ -21,6 +21,7 @@ def check_fits(architecture: Architecture, data: ImageData) -> None:
             f"{received[0]} in {received[1]} classes. Change the start network or the data set."
         )
     _check_differ(f"training images of {data.name}", data.x_train, data.y_train)
+    _check_differ(f"validation images of {data.name}", data.x_val, data.y_val)
     if data.x_test is not None and data.y_test is not None:
         _check_differ(f"test images of {data.name}", data.x_test, data.y_test)
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from eas_tf.architecture import Architecture, Transformation
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.training.metrics import Found, Metric, balanced_accuracy
 from eas_tf.training.recipe import Recipe
 
 
@@ -23,7 +25,7 @@ class Request:
     recipe: Recipe | None = None
     """How it is trained, if not as its siblings are."""
     floors: tuple[float, ...] | None = None
-    """It ends early if its accuracy falls short of these, one for each epoch; None if nobody looks before the end."""
+    """It ends early if the metric falls short of these, one for each epoch; None if nobody looks before the end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,28 @@ class Result:
     seconds: float
     failure: str | None = None
     curve: tuple[float, ...] = ()
-    """The accuracy after each epoch, where somebody looked."""
+    """What the metric says after each epoch, where somebody looked."""
     stopped: bool = False
     """Whether it ended early because it fell short of its floors."""
     reused: bool = False
     """Whether it was not trained for this request: an equal child was, in this run or in one before."""
+    found: Found = ()
+    """For each class how many of its validation images it classifies right, and how many there are; empty where no
+    images were classified."""
+
+    def value(self, metric: Metric) -> float:
+        """What the child is worth, before its size is paid for: from 0 to 1, and 0 if it failed.
+
+        Raises:
+            InvalidConfiguration: If that needs the classes, and whoever evaluated the child does not tell them.
+        """
+        if metric == "accuracy" or self.failure:
+            return self.accuracy
+        if not self.found:
+            raise InvalidConfiguration(
+                f"metric {metric!r} needs results that say how many images of each class are found."
+            )
+        return balanced_accuracy(self.found)
 
 
 @runtime_checkable

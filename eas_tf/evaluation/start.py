@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +67,7 @@ def train_start(
 
 def start_key(data: ImageData, architecture: Architecture, recipe: Recipe, seed: int) -> str:
     """The digest of all that a start network depends on, in hexadecimal."""
-    told = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, asdict(recipe), seed])
+    told = json.dumps([str(architecture), architecture.input_shape, data.fingerprint, recipe.as_json(), seed])
     return hashlib.sha256(told.encode()).hexdigest()
 
 

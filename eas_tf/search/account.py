@@ -11,9 +11,11 @@ from typing import Any
 from eas_tf.errors import RunDamaged
 from eas_tf.paths import expanded
 from eas_tf.search.lineage import Step, lineage
+from eas_tf.search.recall import class_name, hidden, worst_first
 from eas_tf.search.record import Batch, Network, Record, Run
-from eas_tf.search.report import LEADERS, is_priced, pareto_front, ranked
+from eas_tf.search.report import LEADERS, in_words, is_priced, pareto_front, ranked
 from eas_tf.text import printable
+from eas_tf.training.metrics import Metric, as_found
 
 _AGENTS = {"reinforce": "the paper's controller (REINFORCE)", "random": "random search"}
 
@@ -28,6 +30,8 @@ class Account:
     versions: dict[str, Any]
     networks: list[Network]
     batches: list[Batch]
+    class_names: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @cached_property
     def ranked(self) -> list[Network]:
@@ -57,22 +61,50 @@ class Account:
     @cached_property
     def front(self) -> list[Network]:
         """No other network is better and smaller."""
-        return pareto_front(self.networks)
+        return pareto_front(self.networks, self.metric)
+
+    @cached_property
+    def metric(self) -> Metric:
+        """What the reward and the best network are made of."""
+        told = self.config.get("metric") == "balanced_accuracy"
+        known = told and all(math.isfinite(network.worth("balanced_accuracy")) for network in self.finished)
+        return "balanced_accuracy" if known else "accuracy"
+
+    @property
+    def measure(self) -> str:
+        """The same in words."""
+        return in_words(self.metric)
+
+    def worth(self, network: Network) -> float:
+        """What the metric says of a network."""
+        return network.worth(self.metric)
+
+    @property
+    def recalls(self) -> list[tuple[str, str, float]]:
+        """Of the best network for each class with validation images: its name, the images, its recall; lowest first."""
+        found = as_found(json.loads(self.best.found)) if self.best else ()
+        recalls = ((label, *found[label]) for label in worst_first(found))
+        return [(class_name(label, self.class_names), f"{images:,}", n / images) for label, n, images in recalls]
+
+    @property
+    def hidden(self) -> str:
+        """What the accuracy of the best network hides; empty if nothing is known of that."""
+        return hidden(as_found(json.loads(self.best.found)), self.class_names, "validation") if self.best else ""
 
     @property
     def priced(self) -> bool:
         """Whether size costs something."""
-        return is_priced(self.networks)
+        return is_priced(self.networks, self.metric)
 
     @property
     def steps(self) -> list[Step]:
         """From the start network to the best one."""
-        return lineage(self.best, self.networks) if self.best else []
+        return lineage(self.best, self.networks, self.metric) if self.best else []
 
     @property
     def gain(self) -> float:
         """Of the best network over the start network: fraction of the validation images."""
-        return self.best.accuracy - self.networks[0].accuracy if self.best else 0.0
+        return self.worth(self.best) - self.worth(self.networks[0]) if self.best else 0.0
 
     @property
     def agent(self) -> str:
@@ -131,7 +163,18 @@ def read(path: Path) -> Account:
         versions=_read_object(run.versions, name),
         networks=networks,
         batches=batches,
+        class_names=_texts(path, "class_names"),
+        cautions=_texts(path, "cautions"),
     )
+
+
+def _texts(path: Path, name: str) -> tuple[str, ...]:
+    """A list in `split.json`, which is written for people: empty if it is not there or not as it was written."""
+    try:
+        found = json.loads((path / "split.json").read_bytes())[name]
+    except (OSError, ValueError, TypeError, KeyError):
+        return ()
+    return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
 def _check(path: Path, row: Network | Batch) -> None:
@@ -139,8 +182,17 @@ def _check(path: Path, row: Network | Batch) -> None:
     names = ("id", "parameters", "multiply_adds", "epochs", "accuracy", "score", "seconds", "stage", "reward")
     numbers = [getattr(row, name) for name in names if hasattr(row, name)]
     sound = all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
-    if not sound or (isinstance(row, Network) and row.parameters < 1):
+    if sound and isinstance(row, Network):
+        sound = row.parameters >= 1 and _is_sound(row.found)
+    if not sound:
         raise RunDamaged(f"{path} holds a row that no search writes: {printable(row)}")
+
+
+def _is_sound(found: str) -> bool:
+    try:
+        return all(0 <= right <= images for right, images in as_found(json.loads(found)))
+    except (ValueError, TypeError, OverflowError):
+        return False
 
 
 def _read_object(text: str, name: str) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from matplotlib.ticker import MaxNLocator
 WIDTH, HEIGHT = 640, 340
 LEFT, RIGHT, TOP, BOTTOM = 76, 612, 52, 276
 
+#: Classes in a table.
+CLASSES = 20
+
 #: Where the failed networks are marked.
 FLOOR = BOTTOM - 7
 

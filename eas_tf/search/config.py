@@ -15,6 +15,7 @@ from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.price import Price
 from eas_tf.paths import expanded
 from eas_tf.registration import ENVIRONMENTS
+from eas_tf.training.metrics import Metric, check_metric
 from eas_tf.training.recipe import check_dropout
 
 #: For data sets without an environment of their own.
@@ -29,7 +30,7 @@ class SearchConfig(EngineConfig):
 
     dataset: str = "digits"
     """digits, synthetic, cifar10, cifar100, svhn_cropped, fashion_mnist, mnist, or a path to your own .npz file (keys
-    x_train, y_train, and optionally x_test, y_test)."""
+    x_train, y_train, and optionally x_val, y_val, x_test, y_test, groups_train)."""
     agent: Literal["reinforce", "random"] = "reinforce"
     """The paper's controller, or random search in the same space on the same schedule."""
     space: str | None = None
@@ -76,8 +77,11 @@ class SearchConfig(EngineConfig):
     """Insertions in an episode (paper: 5)."""
     widen_steps: int = 4
     """Widening steps in an episode, after the insertions (paper: 4)."""
+    metric: Metric = "accuracy"
+    """What the reward, and what best means, are made of: the accuracy on the validation images, or the mean recall of
+    all classes, however rare they are; training then counts all classes alike, too."""
     price_parameters: float = 0.0
-    """What trainable weights cost: the reward, and what best means, are made of accuracy * (size / start's)^-price
+    """What trainable weights cost: the reward, and what best means, are made of metric * (size / start's)^-price
     (MnasNet's is 0.07)."""
     price_multiply_adds: float = 0.0
     """The same for the multiply-adds of one image."""
@@ -112,6 +116,11 @@ class SearchConfig(EngineConfig):
                 object.__setattr__(self, name, expanded(path))
         self._check_numbers()
         _ = self.price
+        check_metric(self.metric)
+        if self.metric != "accuracy" and self.engine == "surrogate":
+            raise InvalidConfiguration(
+                f"--metric {self.metric} needs networks that are trained: leave it out, or --engine surrogate."
+            )
         if self.extend and not self.resume:
             raise InvalidConfiguration("--extend adds to a finished run: name it with --resume DIR.")
         if self.cache and self.output and self.cache.is_relative_to(self.output):

@@ -20,7 +20,7 @@ from eas_tf.agents import make_agent
 from eas_tf.agents.base import Agent
 from eas_tf.data import ImageData
 from eas_tf.errors import EASError, InvalidConfiguration, NoNetwork, RunDamaged, SearchFailed, Stopped
-from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation import Request, Result, SurrogateEvaluator
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
@@ -31,11 +31,13 @@ from eas_tf.search.limits import Interruption, Limits
 from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
+from eas_tf.search.recall import hidden
 from eas_tf.search.record import Batch, Run
-from eas_tf.search.report import draw_progress, leaderboard
+from eas_tf.search.report import draw_progress, in_words, leaderboard
 from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph
+from eas_tf.training.metrics import balanced_accuracy, count_found
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
 
@@ -127,8 +129,15 @@ def _new_run(plan: Plan) -> Run:
 
 
 def _split(images: ImageData) -> dict[str, Any]:
-    """Which images were held out, by their places in the data set's own `x_train`."""
-    return {"fingerprint": images.fingerprint, "validation_indices": images.validation_indices.tolist()}
+    """Which images were held out, by their places in the data set's own `x_train`: none if it has an `x_val`."""
+    held_out = [] if images.validation == "own" else images.validation_indices.tolist()
+    return {
+        "fingerprint": images.fingerprint,
+        "class_names": list(images.class_names),
+        "cautions": list(images.cautions),
+        "validation": images.validation,
+        "validation_indices": held_out,
+    }
 
 
 def _check_images(plan: Plan, run: RunDirectory) -> None:
@@ -211,7 +220,7 @@ class _Search:
         return state
 
     def _agent(self) -> Agent:
-        envs = make_envs(self._plan, self._plan.start, 1, "surrogate")
+        envs = make_envs(self._plan, self._plan.start, 1, SurrogateEvaluator(self._plan.space))
         return make_agent(
             self._plan.config.agent, envs.single_observation_space, envs.single_action_space, rng=self._rng
         )
@@ -321,8 +330,9 @@ def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progres
     """The leaderboard, the picture, and the best network."""
     config = plan.config
     with storing(run.path):
-        draw_progress(networks.all, f"{config.dataset}, {config.agent}, seed {config.seed}", run.path / "progress.png")
-    progress.say(leaderboard(networks.all))
+        title = f"{config.dataset}, {config.agent}, seed {config.seed}"
+        draw_progress(networks.all, title, run.path / "progress.png", config.metric)
+    progress.say(leaderboard(networks.all, config.metric))
     if plan.trains:
         networks.publish_best(train_again=train_again)
 
@@ -335,23 +345,45 @@ def _measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progre
         images = plan.images
         progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")
         try:
-            best = keras.models.load_model(run.best, compile=False, safe_mode=True)
-            text = f"best network:  validation accuracy {100 * accuracy(best, images.x_val, images.y_val):.2f} %"
-            if images.x_test is not None and images.y_test is not None:
-                text += f", test accuracy {100 * accuracy(best, images.x_test, images.y_test):.2f} %"
-            progress.say(f"{text}, in {run.best}")
+            _say_what_it_does(plan, run, progress)
         except (tf.errors.ResourceExhaustedError, MemoryError):
             progress.say(f"best network:  not measured, because there is not enough memory; it is whole, in {run.best}")
-        if images.note:
-            progress.say(images.note)
+        for note in filter(None, [images.note, *images.cautions]):
+            progress.say(note)
     progress.say(f"decisions and results: {run.record.digest()}")
+
+
+def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None:
+    """How the saved network does on the images that it was not trained on, and what its accuracy hides."""
+    metric, images = plan.config.metric, plan.images
+    best = keras.models.load_model(run.best, compile=False, safe_mode=True)
+    texts, unseen = [], []
+    for name, x, y in (("validation", images.x_val, images.y_val), ("test", images.x_test, images.y_test)):
+        if x is None or y is None:
+            continue
+        found = count_found(classified(best, x) == y, y, images.classes)
+        texts.append(f"{name} accuracy {100 * sum(right for right, _ in found) / len(y):.2f} %")
+        if metric != "accuracy":
+            texts.append(f"{name} {in_words(metric)} {100 * balanced_accuracy(found):.2f} %")
+        unseen.append(hidden(found, images.class_names, name))
+    progress.say(f"best network:  {', '.join(texts)}, in {run.best}")
+    for line in filter(None, unseen):
+        progress.say(line)
+    if any(unseen) and metric == "accuracy":
+        progress.say("A new search with --metric balanced_accuracy counts every class alike, however rare it is.")
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
     """The fraction of raw images `[n, height, width, channels]` that a model classifies right."""
-    # Keras's predict would take no more images at once for a large network than for a small one: as many as it is told.
-    right, batch = 0, LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH)
-    for start in range(0, len(labels), batch):
-        outputs = model(images[start : start + batch].astype(np.float32), training=False)
-        right += int((keras.ops.convert_to_numpy(outputs).argmax(-1) == labels[start : start + batch]).sum())
-    return right / len(labels)
+    return float((classified(model, images) == labels).mean())
+
+
+def classified(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """The class in which a model puts each of the raw images, `[n]`."""
+    # Keras's predict would take as many images at once for a large network as for a small one.
+    batch = LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH)
+    classes = [
+        keras.ops.convert_to_numpy(model(images[start : start + batch].astype(np.float32), training=False)).argmax(-1)
+        for start in range(0, len(images), batch)
+    ]
+    return np.concatenate(classes)

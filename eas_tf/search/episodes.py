@@ -12,7 +12,7 @@ from eas_tf.evaluation import Evaluator
 from eas_tf.search.plan import Plan
 
 
-def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: str | Evaluator) -> EASVectorEnv:
+def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: Evaluator) -> EASVectorEnv:
     """The environments of a search, one for each network of a batch, which all grow from `start`."""
     config, images = plan.config, plan.images
     return EASVectorEnv(
@@ -23,6 +23,7 @@ def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: str | E
         start=str(start),
         schedule=config.schedule,
         max_parameters=config.max_params,
+        metric=config.metric,
         price_parameters=config.price_parameters,
         price_multiply_adds=config.price_multiply_adds,
         price_start=str(plan.start),

@@ -27,10 +27,12 @@ from eas_tf.search.final_plan import FinalPlan
 from eas_tf.search.final_seed import FinalSeed, read_json
 from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
+from eas_tf.search.recall import hidden
 from eas_tf.search.record import Network
 from eas_tf.search.run_directory import weights_file
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
+from eas_tf.training.metrics import as_found
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 
@@ -76,9 +78,13 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
         for number, seed in enumerate(seeds):
             result = seed.result() or seed.train(trainer, progress, interruption, number * plan.recipe.epochs)
             progress.say(_line(result, seed.network_file))
+            for which in ("validation", "test"):
+                found = as_found(result.get(f"{which}_found", ()))  # which earlier versions did not write
+                if text := hidden(found, plan.images.class_names, which, "the network"):
+                    progress.say(text)
             results.append(result)
-        if plan.images.note:
-            progress.say(plan.images.note)
+        for note in filter(None, [plan.images.note, *plan.images.cautions]):
+            progress.say(note)
     for name in ("validation accuracy", "test accuracy"):
         if len(results) > 1 and (text := spread([result[name.replace(" ", "_")] for result in results])):
             progress.say(f"{name} of {len(results)} seeds: {text}")

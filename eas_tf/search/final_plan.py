@@ -2,7 +2,7 @@
 
 import json
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import inf
 from pathlib import Path
@@ -117,7 +117,8 @@ class FinalPlan:
             told = json.loads(run.config)
             dataset, data_dir = config.dataset or told["dataset"], config.data_dir or told["data_dir"]
             batch, symmetry_breaking = told["batch"], told["symmetry_breaking"]
-            # Runs of the version before have neither in their configuration.
+            # Runs of earlier versions do not have these in their configuration.
+            metric = told.get("metric", "accuracy")
             dropout = told.get("dropout", 0.0) if config.dropout is None else config.dropout
             crop_and_flip = config.crop_and_flip or told.get("crop_and_flip", "auto")
         except (ValueError, TypeError, KeyError) as error:
@@ -136,7 +137,9 @@ class FinalPlan:
             symmetry_breaking=symmetry_breaking,
             images=images,
             trained_on=all_together(images) if config.all_data else images,
-            recipe=replace(config.recipe, batch=batch, crop_and_flip=images.crop_and_flip, dropout=dropout),
+            recipe=replace(
+                config.recipe, batch=batch, crop_and_flip=images.crop_and_flip, dropout=dropout, metric=metric
+            ),
         )
         check_fits(plan.architecture(network), images)
         return plan
@@ -151,7 +154,7 @@ class FinalPlan:
         return {
             "network": self.network.id,
             "architecture": self.network.architecture,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.as_json(),
             "from_scratch": self.config.from_scratch,
             "all_data": self.config.all_data,
             "fingerprint": self.images.fingerprint,

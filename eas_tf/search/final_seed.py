@@ -18,7 +18,7 @@ from eas_tf.search.progress import Progress
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, initialise, load_network, lower, save_network
 from eas_tf.training.checkpoint import Checkpoint
-from eas_tf.training.trainer import Trained, Trainer, evaluate
+from eas_tf.training.trainer import Measured, Trained, Trainer, measure
 
 
 class FinalSeed:
@@ -113,19 +113,21 @@ class FinalSeed:
         """Write the network, test what was written, write how it did."""
         with storing(self.network_file):
             save_network(trained.graph, self.network_file)
-        images, test = self._plan.trained_on, (math.nan, math.nan)
+        images, test = self._plan.trained_on, Measured(math.nan, math.nan, ())
         if images.x_test is not None and images.y_test is not None:
             try:
-                test = evaluate(load_network(self.network_file), images.x_test, images.y_test)
+                test = measure(load_network(self.network_file), images.x_test, images.y_test)
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 progress.say(f"seed {self._seed} is not tested, because there is not enough memory")
         names = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")
-        measured_values = zip(names, (trained.accuracy, trained.loss, *test), strict=True)
+        measured_values = zip(names, (trained.accuracy, trained.loss, test.accuracy, test.loss), strict=True)
         result = {
             **self._plan.settings,
             "inherited": self._inherited and self._inherited.digest,
             "seed": self._seed,
             **{name: value if math.isfinite(value) else None for name, value in measured_values},
+            "validation_found": trained.found,
+            "test_found": test.found,
             "training_losses": list(trained.losses),
             "training_images": len(images.x_train),
             "seconds": trained.seconds,

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 from eas_tf.architecture import in_words
 from eas_tf.search.record import Network
+from eas_tf.training.metrics import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,12 +17,12 @@ class Step:
     words: tuple[str, ...]
     """What was done to its parent."""
     gain: float
-    """In accuracy over its parent, a fraction; 0 for the start network."""
+    """In what the metric says over its parent, a fraction; 0 for the start network."""
     growth: int
     """In parameters."""
 
 
-def lineage(network: Network, networks: Sequence[Network]) -> list[Step]:
+def lineage(network: Network, networks: Sequence[Network], metric: Metric = "accuracy") -> list[Step]:
     """From the start network to this one."""
     by_number = {each.id: each for each in networks}
     family = [network]
@@ -36,7 +37,7 @@ def lineage(network: Network, networks: Sequence[Network]) -> list[Step]:
                 words=tuple(in_words(before.architecture, child.transformations))
                 if child.transformations
                 else (f"train it for {child.epochs} more epoch{'s' * (child.epochs != 1)}",),
-                gain=child.accuracy - before.accuracy,
+                gain=child.worth(metric) - before.worth(metric),
                 growth=child.parameters - before.parameters,
             )
         )

@@ -22,6 +22,7 @@ from eas_tf.search.run_directory import RunDirectory
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, save_network
 from eas_tf.training.checkpoint import Checkpoint
+from eas_tf.training.metrics import as_found
 from eas_tf.training.trainer import Trainer
 
 
@@ -112,7 +113,7 @@ class Networks:
         if network.kind != "child":
             self._run.forget_checkpoints()
         self._run.keep_weights(kept | {self._parent, network.id if network.kind != "child" else self._parent})
-        self._progress.network(line(network, self._rows[0]))
+        self._progress.network(line(network, self._rows[0], self._plan.config.metric))
         self._limits.count(network)
         if self._limits.hopeless:
             raise SearchFailed(
@@ -139,7 +140,7 @@ class Networks:
             multiply_adds=architecture.multiply_adds,
             epochs=epochs,
             accuracy=float(result.accuracy),
-            score=config.price.score(result.accuracy, architecture, self._plan.start),
+            score=config.price.score(result.value(config.metric), architecture, self._plan.start),
             loss=None if loss is None or not math.isfinite(loss) else float(loss),
             seconds=float(result.seconds),
             failure=result.failure or "",
@@ -147,6 +148,7 @@ class Networks:
             curve=json.dumps(result.curve),
             stopped=result.stopped,
             digest=child.graph.digest if child.graph else "",
+            found=json.dumps(result.found),
         )
 
     def request(self, network: Network) -> Request:
@@ -172,6 +174,7 @@ class Networks:
             curve=tuple(json.loads(network.curve)),
             stopped=network.stopped,
             reused=network.reused,
+            found=as_found(json.loads(network.found)),
         )
 
     def architecture(self, network: Network) -> Architecture:
@@ -238,7 +241,7 @@ class Networks:
             on_state=file.offer,
             resume_from=state,
         )
-        result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds)
+        result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds, found=trained.found)
         return Child(result=result, graph=trained.graph)
 
     def promote(self, stage: int) -> int:

@@ -38,35 +38,35 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def caption(network: Network) -> str:
+def caption(network: Network, account: Account) -> str:
     """A network in a few words."""
     words = f"#{network.id}, {network.kind}"
     if not network.failure:
-        words += f": {100 * network.accuracy:.2f} %, {network.parameters:,} parameters"
+        words += f": {100 * account.worth(network):.2f} %, {network.parameters:,} parameters"
     return words + ", stopped early" * network.stopped + ", reused" * network.reused
 
 
 def progress(account: Account) -> Chart:
-    """Accuracy over networks."""
+    """The metric over networks."""
     best, last = best_so_far(account.networks), account.networks[-1].id
     x = across("network", [0, last], whole=True)
-    y = upward("validation accuracy, %", (100 * network.accuracy for network in account.finished))
+    y = upward(f"validation {account.measure}, %", (100 * account.worth(network) for network in account.finished))
     firsts = {network.stage: network.id for network in reversed(account.networks)}
-    start = [(0.0, 100 * best[0].accuracy), (x.high, 100 * best[0].accuracy)]
+    start = [(at, 100 * account.worth(best[0])) for at in (0.0, x.high)]
     return Chart(
-        title="Validation accuracy of each network, and of the best one so far",
+        title=f"Validation {account.measure} of each network, and of the best one so far",
         x=x,
         y=y,
         lines=[
             straight("start", x, y, start),
-            stairs("best", x, y, _percent(best, account.finished), until=last),
+            stairs("best", x, y, _percent(best, account), until=last),
         ],
         marks=[
             Mark(
                 x=x(network.id),
-                y=FLOOR if network.failure else y(100 * network.accuracy),
+                y=FLOOR if network.failure else y(100 * account.worth(network)),
                 kind=_kind(network),
-                title=f"{caption(network)}: {network.failure}" if network.failure else caption(network),
+                title=caption(network, account) + (f": {network.failure}" if network.failure else ""),
             )
             for network in account.networks
         ],
@@ -77,22 +77,22 @@ def progress(account: Account) -> Chart:
 
 
 def sizes(account: Account) -> Chart:
-    """Accuracy over parameters."""
+    """The metric over parameters."""
     finished, front = account.finished, {network.id for network in account.front}
     x = across_log("parameters", (network.parameters for network in finished))
-    y = upward("validation accuracy, %", (100 * network.accuracy for network in finished))
-    points = [(float(network.parameters), 100 * network.accuracy) for network in account.front]
+    y = upward(f"validation {account.measure}, %", (100 * account.worth(network) for network in finished))
+    points = [(float(network.parameters), 100 * account.worth(network)) for network in account.front]
     return Chart(
-        title="Validation accuracy over the number of parameters, with the front",
+        title=f"Validation {account.measure} over the number of parameters, with the front",
         x=x,
         y=y,
         lines=[stairs("front", x, y, points, until=x.high)],
         marks=[
             Mark(
                 x=x(network.parameters),
-                y=y(100 * network.accuracy),
+                y=y(100 * account.worth(network)),
                 kind="member" if network.id in front else "other",
-                title=caption(network),
+                title=caption(network, account),
             )
             # Members last, so that nothing hides them.
             for network in sorted(finished, key=lambda network: network.id in front)
@@ -127,8 +127,8 @@ def _kind(network: Network) -> str:
     return "stopped" if network.stopped else network.kind
 
 
-def _percent(best: Sequence[Network], at: Sequence[Network]) -> list[tuple[float, float]]:
-    return [(network.id, 100 * so_far.accuracy) for so_far, network in zip(best, at, strict=True)]
+def _percent(best: Sequence[Network], account: Account) -> list[tuple[float, float]]:
+    return [(now.id, 100 * account.worth(so_far)) for so_far, now in zip(best, account.finished, strict=True)]
 
 
 def _over_batches(title: str, label: str, **series: list[tuple[int, float]]) -> Chart:
@@ -148,13 +148,14 @@ def _over_batches(title: str, label: str, **series: list[tuple[int, float]]) -> 
 
 
 def _comparison(accounts: Sequence[Account]) -> Chart:
-    """The best accuracy so far of each run."""
-    curves = [_percent(best_so_far(account.networks), account.finished) for account in accounts]
+    """The best network so far of each run."""
+    curves = [_percent(best_so_far(account.networks), account) for account in accounts]
     lasts = [account.networks[-1].id for account in accounts]
     x = across("network", [0, *lasts], whole=True)
-    y = upward("best validation accuracy so far, %", (accuracy for curve in curves for _, accuracy in curve))
+    measures = " or ".join(sorted({account.measure for account in accounts}))
+    y = upward(f"best validation {measures} so far, %", (value for curve in curves for _, value in curve))
     lines = [
         stairs(f"run colour-{n % COLOURS} dash-{n // COLOURS % 3}", x, y, curve, until=last)
         for n, (curve, last) in enumerate(zip(curves, lasts, strict=True))
     ]
-    return Chart(title="Best validation accuracy so far, of each run", x=x, y=y, lines=lines)
+    return Chart(title=f"Best validation {measures} so far, of each run", x=x, y=y, lines=lines)

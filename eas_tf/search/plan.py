@@ -57,7 +57,7 @@ class Plan:
             start = parse_architecture(config.start, images.input_shape)
         check_fits(start, images)
         space.check(start)
-        notes, count = [images.note], len(images.x_train)
+        notes, count = [images.note, *images.cautions], len(images.x_train)
         if resolved.batch > count and config.batch is None:
             batch, why = fitting_batch(resolved.batch, count)
             notes.append(f"--batch is {why}")
@@ -71,6 +71,7 @@ class Plan:
             batch=resolved.batch,
             crop_and_flip=images.crop_and_flip,
             dropout=resolved.dropout,
+            metric=resolved.metric,
         )
         start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         return cls(

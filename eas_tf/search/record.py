@@ -9,16 +9,18 @@ import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged
 from eas_tf.storing import Verb, connect, storing, use
+from eas_tf.training.metrics import Metric, as_found, balanced_accuracy
 
-#: Of the schema. A record of another version is refused by name.
-VERSION = 2
+#: Of the schema. Version 2 had no column `found`, and is read and gone on with as it is. A record of another version is
+#: refused by name.
+VERSION = 3
 
 _SCHEMA = """
 CREATE TABLE run (
@@ -46,14 +48,15 @@ CREATE TABLE network (
     multiply_adds INTEGER NOT NULL,   -- for one image
     epochs INTEGER NOT NULL,          -- that it was trained for
     accuracy REAL NOT NULL,           -- fraction of the validation images
-    score REAL NOT NULL,              -- the accuracy, less what its size costs
+    score REAL NOT NULL,              -- what the metric says, less what its size costs
     loss REAL,                        -- mean cross-entropy on them, nats
     seconds REAL NOT NULL,
     failure TEXT NOT NULL,            -- empty if there was none
     reused INTEGER NOT NULL,          -- 1 if it was not trained for this row, because an equal child was
-    curve TEXT NOT NULL,              -- JSON: the accuracy after each epoch, if somebody looked
+    curve TEXT NOT NULL,              -- JSON: what the metric says after each epoch, if somebody looked
     stopped INTEGER NOT NULL,         -- 1 if it ended early, because it was worse than its siblings had been
     digest TEXT NOT NULL,             -- SHA-256 of its structure and weights; empty if it was not trained for this row
+    found TEXT NOT NULL,              -- JSON: for each class the validation images that it classifies right, and all
     checksum TEXT NOT NULL
 );
 CREATE TABLE batch (
@@ -111,6 +114,13 @@ class Network:
     curve: str = "[]"
     stopped: bool = False
     digest: str = ""
+    found: str = "[]"
+
+    def worth(self, metric: Metric) -> float:
+        """What the metric says of it, before its size is paid for: from 0 to 1, and 0 if it failed."""
+        if metric == "accuracy" or self.failure:
+            return self.accuracy
+        return balanced_accuracy(as_found(json.loads(self.found)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +140,7 @@ class Batch:
 _Row = TypeVar("_Row", Run, Network, Batch)
 _Found = TypeVar("_Found")
 _FLAGS = frozenset({"reused", "stopped"})
+_SINCE_VERSION_3 = frozenset({"found"})
 _TABLES: dict[type, str] = {Run: "run", Network: "network", Batch: "batch"}
 
 
@@ -170,7 +181,7 @@ class Record:
             def fill() -> None:
                 with database:
                     database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-                    _insert(database, run)
+                    _insert(database, run, VERSION)
 
             use(new, fill, partial(_damaged, path), "written")
         return cls(path, writable=True)
@@ -187,11 +198,11 @@ class Record:
     def _check(self) -> None:
         if not self._path.stat().st_size:
             raise _damaged(self._path, "it is empty")
-        (version,) = self._database.execute("PRAGMA user_version").fetchone()
-        if version != VERSION:
+        (self._version,) = self._database.execute("PRAGMA user_version").fetchone()
+        if self._version not in (2, VERSION):
             raise InvalidConfiguration(
-                f"{self._path} is a record of version {version}, and this is eas_tf with version {VERSION}. Go on with "
-                "the eas_tf that wrote it (config.json names it), or begin a new run."
+                f"{self._path} is a record of version {self._version}, and this is eas_tf with version {VERSION}. Go "
+                "on with the eas_tf that wrote it (config.json names it), or begin a new run."
             )
         (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
@@ -229,13 +240,12 @@ class Record:
         return self._use(lambda: list(self._read(kind)))
 
     def _read(self, kind: type[_Row]) -> Iterator[_Row]:
-        table, columns = _TABLES[kind], fields(kind)
-        names = ", ".join(column.name for column in columns)
-        found = self._database.execute(f"SELECT {names}, checksum FROM {table} ORDER BY id").fetchall()
+        table, columns = _TABLES[kind], _columns(kind, self._version)
+        found = self._database.execute(f"SELECT {', '.join(columns)}, checksum FROM {table} ORDER BY id").fetchall()
         for *values, checksum in found:
             if checksum != _checksum(table, values):
                 raise _damaged(self._path, f"row {values[0]} of table {table} does not have its checksum")
-            named: dict[str, Any] = dict(zip((column.name for column in columns), values, strict=True))
+            named: dict[str, Any] = dict(zip(columns, values, strict=True))
             yield kind(**{**named, **{name: bool(named[name]) for name in _FLAGS & set(named)}})
 
     def add(self, row: Network | Batch, *, seconds: float) -> None:
@@ -275,7 +285,7 @@ class Record:
                 self._database.execute("BEGIN IMMEDIATE")
                 self._database.executemany("DELETE FROM network WHERE id = ?", [[number] for number in without])
                 for row in rows:
-                    _insert(self._database, row)
+                    _insert(self._database, row, self._version)
 
         self._use(transaction, "written")
 
@@ -314,11 +324,15 @@ def _replacing(path: Path) -> Iterator[tuple[sqlite3.Connection, Path]]:
         new.replace(path)
 
 
-def _insert(database: sqlite3.Connection, row: Run | Network | Batch) -> None:
-    table = _TABLES[type(row)]
-    values = [int(value) if isinstance(value, bool) else value for value in astuple(row)]
-    names = ", ".join(column.name for column in fields(row))
-    statement = f"INSERT OR REPLACE INTO {table} ({names}, checksum) VALUES ({', '.join('?' * (len(values) + 1))})"
+def _columns(kind: type[Run | Network | Batch], version: int) -> list[str]:
+    return [field.name for field in fields(kind) if version >= 3 or field.name not in _SINCE_VERSION_3]
+
+
+def _insert(database: sqlite3.Connection, row: Run | Network | Batch, version: int) -> None:
+    table, names = _TABLES[type(row)], _columns(type(row), version)
+    values = [int(value) if isinstance(value := getattr(row, name), bool) else value for name in names]
+    places = ", ".join("?" * (len(values) + 1))
+    statement = f"INSERT OR REPLACE INTO {table} ({', '.join(names)}, checksum) VALUES ({places})"
     database.execute(statement, [*values, _checksum(table, values)])
 
 

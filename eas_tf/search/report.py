@@ -12,6 +12,7 @@ from rich.text import Text
 
 from eas_tf.search.record import Network
 from eas_tf.text import printable
+from eas_tf.training.metrics import Metric
 
 #: Networks in a leaderboard.
 LEADERS = 10
@@ -39,55 +40,67 @@ def best_so_far(networks: Iterable[Network]) -> list[Network]:
     return list(accumulate(finished, better))
 
 
-def pareto_front(networks: Iterable[Network]) -> list[Network]:
-    """The networks that no other one beats in accuracy and parameters, smallest first.
+def pareto_front(networks: Iterable[Network], metric: Metric = "accuracy") -> list[Network]:
+    """The networks that no other one beats in the metric and in parameters, smallest first.
 
-    One network beats another that has at most its accuracy and at least its parameters, and differs in one of them. Of
+    One network beats another that is at most as good and has at least its parameters, and differs in one of them. Of
     equals in both the earlier one stands for all.
     """
     front: list[Network] = []
-    for network in sorted((n for n in networks if not n.failure), key=lambda n: (n.parameters, -n.accuracy, n.id)):
-        if not front or network.accuracy > front[-1].accuracy:
+    worth = {network: network.worth(metric) for network in networks if not network.failure}
+    for network in sorted(worth, key=lambda n: (n.parameters, -worth[n], n.id)):
+        if not front or worth[network] > worth[front[-1]]:
             front.append(network)
     return front
 
 
-def is_priced(networks: Iterable[Network]) -> bool:
-    """Whether size costs something, so that a score is not the accuracy."""
-    return any(network.score != network.accuracy for network in networks if not network.failure)
+def is_priced(networks: Iterable[Network], metric: Metric = "accuracy") -> bool:
+    """Whether size costs something, so that a score is not what the metric says."""
+    return any(network.score != network.worth(metric) for network in networks if not network.failure)
 
 
-def line(network: Network, start: Network) -> str:
-    """One network in one line: number, accuracy, gain over the start, parameters, seconds, layer string."""
+def in_words(metric: Metric) -> str:
+    """A metric as people call it."""
+    return metric.replace("_", " ")
+
+
+def line(network: Network, start: Network, metric: Metric = "accuracy") -> str:
+    """One network in one line: number, accuracy and metric, gain over the start, parameters, seconds, layer string."""
     if network.failure:
         return f"#{network.id:<4} failed: {network.failure}  {network.seconds:.1f} s  {network.architecture}"
     took = "   reused" if network.reused else f"{network.seconds:7.1f} s"
     if network.stopped:
         took += f", stopped after epoch {len(json.loads(network.curve))}"
-    gain = "   start" if network.id == 0 else f"{100 * (network.accuracy - start.accuracy):+8.2f}"
+    worth, told = network.worth(metric), ""
+    if metric != "accuracy":
+        told = f"{in_words(metric)}, accuracy {100 * network.accuracy:.2f} % "
+    gain = "   start" if network.id == 0 else f"{100 * (worth - start.worth(metric)):+8.2f}"
     return (
-        f"#{network.id:<4} {100 * network.accuracy:6.2f} % {gain}  {network.parameters:>11,} parameters "
+        f"#{network.id:<4} {100 * worth:6.2f} % {told}{gain}  {network.parameters:>11,} parameters "
         f"{took}  {network.architecture}"
     )
 
 
-def leaderboard(networks: Sequence[Network]) -> Table:
-    """The best networks, and the start network for comparison; a star is on the front of accuracy and parameters."""
-    start, priced = networks[0], is_priced(networks)
-    front = {network.id for network in pareto_front(networks)}
-    title = "score: the accuracy less what size costs" if priced else "validation accuracy"
+def leaderboard(networks: Sequence[Network], metric: Metric = "accuracy") -> Table:
+    """The best networks, and the start network for comparison; a star is on the front of metric and parameters."""
+    start, priced = networks[0], is_priced(networks, metric)
+    front = {network.id for network in pareto_front(networks, metric)}
+    title = f"score: the {in_words(metric)} less what size costs" if priced else f"validation {in_words(metric)}"
     table = Table(title=f"Best networks by {title}", title_justify="left")
-    for heading in ("rank", "network", *(["score %"] if priced else []), "accuracy %", "gain", "parameters", "seconds"):
+    first = ["score %"] * priced + ["balanced %"] * (metric != "accuracy")
+    for heading in ("rank", "network", *first, "accuracy %", "gain", "parameters", "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("front", justify="center")
     table.add_column("layers", overflow="fold")
     places = list(enumerate(ranked(networks), 1))
     for rank, network in places[:LEADERS] + [place for place in places[LEADERS:] if place[1] is start]:
-        gain = 100 * (network.accuracy - start.accuracy)
+        worth = network.worth(metric)
+        gain = 100 * (worth - start.worth(metric))
         table.add_row(
             str(rank),
             f"#{network.id}" if network.id else "start",
-            *([f"{100 * network.score:.2f}"] if priced else []),
+            *[f"{100 * network.score:.2f}"] * priced,
+            *[f"{100 * worth:.2f}"] * (metric != "accuracy"),
             f"{100 * network.accuracy:.2f}",
             f"{gain:+.2f}" if network.id else "",
             f"{network.parameters:,}",
@@ -98,19 +111,19 @@ def leaderboard(networks: Sequence[Network]) -> Table:
     return table
 
 
-def draw_progress(networks: Sequence[Network], title: str, path: Path) -> None:
-    """Accuracy over networks, with the best so far and the start network: PNG or SVG by the suffix of `path`."""
+def draw_progress(networks: Sequence[Network], title: str, path: Path, metric: Metric = "accuracy") -> None:
+    """The metric over networks, with the best so far and the start network: PNG or SVG by the suffix of `path`."""
     start, *children = [network for network in networks if not network.failure]
     figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    ids, accuracies = [n.id for n in children], [100 * n.accuracy for n in children]
-    best = [100 * n.accuracy for n in best_so_far(networks)]
-    axes.axhline(100 * start.accuracy, color="#888888", linestyle="--", linewidth=1, label="start network")
+    ids, accuracies = [n.id for n in children], [100 * n.worth(metric) for n in children]
+    best = [100 * n.worth(metric) for n in best_so_far(networks)]
+    axes.axhline(100 * start.worth(metric), color="#888888", linestyle="--", linewidth=1, label="start network")
     axes.step([0, *ids], best, where="post", color="#e45756", linewidth=1.8, label="best so far")
     axes.scatter(ids, accuracies, s=18, color="#4c78a8", zorder=3, label="child")
     axes.set_xlabel("network")
-    axes.set_ylabel("validation accuracy, %")
+    axes.set_ylabel(f"validation {in_words(metric)}, %")
     axes.set_title(printable(title), loc="left", fontsize=10, parse_math=False)  # a file's name may hold dollars
     axes.grid(axis="y", linewidth=0.4, alpha=0.6)
     axes.spines[["top", "right"]].set_visible(False)

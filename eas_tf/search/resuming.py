@@ -26,6 +26,9 @@ FREE = frozenset(
     }
 )
 
+#: What runs had that were begun before there was an option for it.
+_BEFORE = {"metric": "accuracy"}
+
 
 def read_config(argv: Sequence[str] | None) -> SearchConfig:
     """The configuration of a command line; with `--resume`, that of the run where the command line says nothing.
@@ -75,7 +78,7 @@ def _run(path: Path) -> Run:
 
 def _recorded(path: Path, text: str) -> SearchConfig:
     try:
-        told: dict[str, Any] = json.loads(text)
+        told: dict[str, Any] = _BEFORE | json.loads(text)
         kept = {field.name for field in fields(ResolvedConfig)}
         if set(told) != kept:
             raise InvalidConfiguration(f"other options: {', '.join(sorted(set(told) ^ kept))}")

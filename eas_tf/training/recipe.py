@@ -1,9 +1,11 @@
 """How a network is trained: every constant of the EAS paper, section "Experiments and Results", and some options."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import inf
+from typing import Any
 
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.training.metrics import Metric, check_metric
 
 #: Initial learning rate of a network that is trained from random weights (the paper's final training).
 RATE_FROM_SCRATCH = 0.1
@@ -37,6 +39,10 @@ class Recipe:
     dropout: float = 0.0
     """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
     and for DenseNets without augmentation); 0 for none."""
+    metric: Metric = "accuracy"
+    """What the network is to be good at, and what ends its training early if that is looked at. For balanced_accuracy
+    the loss of each image is weighed by n / (classes * n_c), of n training images with n_c in its class c, so that all
+    classes count alike (King & Zeng 2001; scikit-learn's class_weight="balanced")."""
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 1:
@@ -48,12 +54,18 @@ class Recipe:
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"
             )
+        check_metric(self.metric)
         check_dropout(self.dropout)
         if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
             raise InvalidConfiguration(
                 "Cutout is a number of pixels, label smoothing a share from 0 to below 1. "
                 f"Received: cutout {self.cutout}, label smoothing {self.label_smoothing}"
             )
+
+    def as_json(self) -> dict[str, Any]:
+        """The recipe as JSON types: without the metric if it is accuracy, as before there was another one."""
+        values = asdict(self)
+        return values if self.metric != "accuracy" else {name: values[name] for name in values if name != "metric"}
 
 
 def check_dropout(share: float) -> None:

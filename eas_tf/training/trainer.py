@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -29,12 +29,13 @@ from eas_tf.training.kernels import (
     PixelNormalization,
     SynchronizedBatchNormalization,
 )
+from eas_tf.training.metrics import Found, Metric, balanced_accuracy, balancing, count_found
 from eas_tf.training.recipe import Recipe
 
 #: Called after each epoch with its number from 1, and the mean training loss.
 OnEpoch = Callable[[int, float], None]
 
-#: Decides after each epoch, from the validation accuracy after each so far, whether a training goes on.
+#: Decides after each epoch, from what the recipe's metric says after each so far, whether a training goes on.
 GoesOn = Callable[[Sequence[float]], bool]
 
 #: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
@@ -42,6 +43,21 @@ OnState = Callable[[Callable[[], TrainingState]], None]
 
 #: Images in one step of a validation pass, where memory allows.
 VALIDATION_BATCH = 512
+
+
+class Measured(NamedTuple):
+    """What a network does on images."""
+
+    accuracy: float
+    """Fraction of them that it classifies right; NaN if there are none."""
+    loss: float
+    """Mean cross-entropy, in nats; NaN if there are none."""
+    found: Found
+    """The same by class."""
+
+    def value(self, metric: Metric) -> float:
+        """What the metric says."""
+        return self.accuracy if metric == "accuracy" else balanced_accuracy(self.found)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -57,8 +73,10 @@ class Trained:
     """That it took, before a resume included."""
     losses: tuple[float, ...]
     """The mean training loss of each epoch, in nats."""
+    found: Found = ()
+    """For each class how many of its validation images it classifies right, and how many there are."""
     curve: tuple[float, ...] = ()
-    """The accuracy after each epoch, where somebody decided whether it goes on."""
+    """What the metric says after each epoch, where somebody decided whether it goes on."""
     stopped: bool = False
     """Whether it did not go on."""
 
@@ -138,8 +156,8 @@ class Trainer:
             last = number + 1 == recipe.epochs
             if goes_on or last:
                 weights.give_back()
-                accuracy, loss = self._validate(model, graph)
-                curve.append(accuracy)
+                measured = self._validate(model, graph)
+                curve.append(measured.value(recipe.metric))
             if goes_on and not last and not goes_on(curve):
                 break
             if on_state and not last:
@@ -147,8 +165,9 @@ class Trainer:
                 on_state(partial(weights.state, epoch=number + 1, **told))
         return Trained(
             graph=graph.with_weights_of(model),
-            accuracy=accuracy,
-            loss=loss,
+            accuracy=measured.accuracy,
+            loss=measured.loss,
+            found=measured.found,
             seconds=time.perf_counter() - start,
             losses=tuple(losses),
             curve=tuple(curve) if goes_on else (),
@@ -157,7 +176,7 @@ class Trainer:
 
     def evaluate(self, graph: LayerGraph) -> tuple[float, float]:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""
-        return self._validate(_logits_model(graph), graph)
+        return self._validate(_logits_model(graph), graph)[:2]
 
     def _prepare(
         self, graph: LayerGraph, recipe: Recipe
@@ -216,6 +235,7 @@ class Trainer:
         """What one replica does in one step: its share of the batch, forward, backward, update."""
         share = recipe.batch // self._replicas
         mean = tf.constant(self._data.mean, tf.float32)
+        class_weights = tf.constant(balancing(self._data.y_train, self._data.classes), tf.float32)
 
         def step(
             images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor, index: tf.Tensor, seed: tf.Tensor
@@ -231,7 +251,9 @@ class Trainer:
                 batch = cutout(batch, mean, recipe.cutout, fold + 2) if recipe.cutout else batch
             with tf.GradientTape() as tape:
                 logits = weights.call(batch, fold + 4 if recipe.dropout else None)
-                losses = _losses(logits, tf.gather(labels, chosen), recipe.label_smoothing)
+                truth = tf.gather(labels, chosen)
+                losses = _losses(logits, truth, recipe.label_smoothing)
+                losses = losses * tf.gather(class_weights, truth) if recipe.metric == "balanced_accuracy" else losses
                 loss = tf.reduce_sum(losses) / recipe.batch
             vector = weights.trainable.value
             gradient = tape.gradient(loss, vector)
@@ -242,7 +264,7 @@ class Trainer:
 
         return step
 
-    def _validate(self, model: keras.Model, graph: LayerGraph) -> tuple[float, float]:
+    def _validate(self, model: keras.Model, graph: LayerGraph) -> Measured:
         return _measure(model, graph, *self._validation)
 
 
@@ -254,18 +276,26 @@ def evaluate(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> tuple
         images: Raw pixels, uint8 `[n, height, width, channels]`.
         labels: Their classes, int32 `[n]`.
     """
+    return measure(graph, images, labels)[:2]
+
+
+def measure(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> Measured:
+    """The same, and how many images of each class it finds."""
     return _measure(_logits_model(graph), graph, images, labels)
 
 
-def _measure(model: keras.Model, graph: LayerGraph, images: Any, labels: Any) -> tuple[float, float]:
+def _measure(model: keras.Model, graph: LayerGraph, images: Any, labels: Any) -> Measured:
     # Traced, this would take five times as long on small networks, and as long on large ones: it runs once a child.
-    right, total, batch = 0, 0.0, graph.batch_in_memory(VALIDATION_BATCH)
+    right, total, batch = np.zeros(len(labels), bool), 0.0, graph.batch_in_memory(VALIDATION_BATCH)
     for start in range(0, len(labels), batch):
         truth = labels[start : start + batch]
         logits = model(tf.cast(images[start : start + batch], tf.float32), training=False)
-        right += int(tf.reduce_sum(tf.cast(tf.argmax(logits, -1, tf.int32) == truth, tf.int32)))
+        right[start : start + batch] = tf.argmax(logits, -1, tf.int32) == truth
         total += float(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)))
-    return (right / len(labels), total / len(labels)) if len(labels) else (math.nan, math.nan)
+    found = count_found(right, np.asarray(labels), model.output_shape[-1])
+    return (
+        Measured(float(right.mean()), total / len(labels), found) if len(right) else Measured(math.nan, math.nan, found)
+    )
 
 
 def _losses(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:

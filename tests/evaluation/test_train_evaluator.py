@@ -1,7 +1,10 @@
 """Children of one parent: what they inherit, what fails, what is trained once."""
 
+import hashlib
+import json
 import random
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -140,6 +143,26 @@ def test_results_are_found_again_over_runs_by_all_they_depend_on(family, engine,
     ]
     assert all(cache.get(*other) is None for other in others)
     assert cache.get(family, asked[0]).seconds == first.seconds > 0
+
+
+def test_a_cache_knows_classes_and_does_not_take_what_an_earlier_version_wrote(family, engine, tmp_path):
+    path, asked = tmp_path / "results.sqlite", request(family, WIDER, seed=5)
+    cache = ResultCache(path)
+    (first,) = evaluator_of(family, engine, cache=cache).evaluate([asked])
+    assert sum(right for right, _ in first.found) / len(DIGITS.y_val) == first.accuracy == first.value("accuracy")
+    assert cache.get(family, asked).value("balanced_accuracy") == first.value("balanced_accuracy") != first.accuracy
+    assert cache.get(replace(family, recipe=replace(RECIPE, metric="balanced_accuracy")), asked) is None
+    with closing(sqlite3.connect(path)) as database, database:
+        (text, told) = database.execute("SELECT request, result FROM result").fetchone()
+        before = {name: value for name, value in json.loads(text).items() if name != "fields"}
+        text, told = json.dumps(before, sort_keys=True), {**json.loads(told)}
+        del told["found"]
+        told = json.dumps(told)
+        row = [hashlib.sha256(each.encode()).hexdigest() for each in (text, text + told)]
+        database.execute(
+            "UPDATE result SET key = ?, request = ?, result = ?, checksum = ?", [row[0], text, told, row[1]]
+        )
+    assert cache.get(family, asked) is None
 
 
 def test_what_failed_is_not_kept_over_runs(family, engine, tmp_path):

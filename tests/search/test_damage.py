@@ -106,7 +106,7 @@ def test_a_record_of_another_version_is_refused_by_name(run):
     database = sqlite3.connect(run / "run.sqlite")
     database.execute("PRAGMA user_version = 1")
     database.close()
-    with pytest.raises(InvalidConfiguration, match="is a record of version 1, and this is eas_tf with version 2"):
+    with pytest.raises(InvalidConfiguration, match="is a record of version 1, and this is eas_tf with version 3"):
         here("--resume", str(run), "--max-networks", "50")
 
 
