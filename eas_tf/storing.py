@@ -110,7 +110,7 @@ def connect(path: Path, *, create: bool = False) -> sqlite3.Connection:
             # A file with a write-ahead log asks for two files beside it. Where there is no log, it is whole as it is.
             mode = "ro&immutable=1" if file.read(20)[18:] == b"\2\2" else mode
     # Short, because Python hears Ctrl-C only between two calls of SQLite.
-    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=0.2, check_same_thread=False)
+    return sqlite3.connect(f"{path.as_uri()}?mode={mode}", uri=True, timeout=0.02, check_same_thread=False)
 
 
 def _writable(path: Path) -> bool:
@@ -149,7 +149,7 @@ def use(path: Path, work: Callable[[], _Found], damaged: Callable[[str], EASErro
                 flush=True,
             )
             told = True
-        time.sleep(0.05)
+        time.sleep(0.002)
 
 
 def _code(error: Exception) -> int:

@@ -166,7 +166,7 @@ class Record:
         self._path = path
         self._database = self._use(lambda: connect(path))
         try:
-            self._use(self._check)
+            self._use(self._check_now)
             if writable:
                 self._use(self._make_durable)
         except BaseException:
@@ -195,6 +195,10 @@ class Record:
             self._database.execute("PRAGMA journal_mode=DELETE")
         self._database.execute("PRAGMA synchronous=EXTRA")
 
+    def _check_now(self) -> None:
+        with self._moment():
+            self._check()
+
     def _check(self) -> None:
         if not self._path.stat().st_size:
             raise _damaged(self._path, "it is empty")
@@ -207,8 +211,7 @@ class Record:
         (verdict,) = self._database.execute("PRAGMA quick_check(1)").fetchone()
         if verdict != "ok":
             raise _damaged(self._path, verdict)
-        with self._moment():
-            run, found = self.run(), (len(self.networks()), len(self.batches()))
+        run, found = self.run(), (len(self.networks()), len(self.batches()))
         if found != (run.networks, run.batches):
             raise _damaged(self._path, f"it holds {found} networks and batches instead of {run.networks, run.batches}")
 
