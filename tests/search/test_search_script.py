@@ -202,7 +202,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--child-seconds", "0"], "child_seconds must be positive"),
         (["--engine", "ray", "--ray-address", "127.0.0.1:6399"], "Ray"),
         (["--strategy", "mirrored"], "add --engine inline"),
-        (["--cache", "full"], "cannot be used as a cache"),
+        (["--cache", "full"], "cannot be written: Is a directory. Name another file"),
     ],
 )
 def test_bad_input_is_one_line_and_writes_nothing(arguments, message, tmp_path, monkeypatch, capsys):

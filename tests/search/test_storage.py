@@ -25,7 +25,7 @@ from eas_tf.search.driver import search
 from eas_tf.search.page import page
 from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
-from eas_tf.search.record import Network, Record, Run
+from eas_tf.search.record import VERSION, Network, Record, Run
 from eas_tf.search.resuming import read_config
 from eas_tf.search.run_directory import storing
 
@@ -230,7 +230,7 @@ def test_a_run_goes_on_with_its_log_while_somebody_else_has_it_open(run, searche
 def leave_log(run, *, shared=True, empty=False):
     """As if an earlier version had been killed."""
     with closing(with_log(run)) as database:
-        database.execute("PRAGMA user_version = 2")
+        database.execute(f"PRAGMA user_version = {VERSION}")
         database.commit()
         if empty:
             database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
