@@ -66,7 +66,7 @@ def _settings_file() -> Path:
     """Where Keras looks for its settings."""
     home = os.path.expanduser("~")  # noqa: PTH111 - unlike pathlib's, it bears a user without a home, as Keras does
     default = f"{home if os.access(home, os.W_OK) else '/tmp'}/.keras"
-    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", default))) / "keras.json"  # noqa: PTH111
+    return Path(os.path.expanduser(os.environ.get("KERAS_HOME", default))) / "keras.json"  # noqa: PTH111 - as above
 
 
 def _settings(path: Path) -> dict[str, Any]:

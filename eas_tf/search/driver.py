@@ -96,7 +96,8 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             _report(plan, run, networks, progress, train_again=not why)
         # Whatever happens to this process while it measures the best network: the search has ended.
         run.record.update(ended=ended, seconds=networks.seconds())
-        _measure(plan, run, networks, progress)
+        if len(networks):
+            _measure(plan, run, networks, progress)
         if why:
             raise why
 
@@ -339,8 +340,6 @@ def _report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progres
 
 def _measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress) -> None:
     """What the saved network does on the images, and the digest of all that the search found."""
-    if not len(networks):
-        return
     if plan.trains:
         images = plan.images
         progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")

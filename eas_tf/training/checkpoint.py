@@ -57,7 +57,7 @@ class Checkpoint:
             epoch=int(values["epoch"]),
             **{name: values[name] for name in ("weights", "statistics", "momentum")},
             losses=tuple(values["losses"].tolist()),
-            curve=tuple(values["curve"].tolist()) if "curve" in values else (),  # eas_tf 0.1 wrote none
+            curve=tuple(values["curve"].tolist()) if "curve" in values else (),  # earlier files have none
             seconds=float(values["seconds"]),
         )
 

@@ -40,7 +40,7 @@ def test_a_file_that_many_write_is_one_of_theirs(tmp_path):
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(lambda content: [write_whole(path, content) for _ in range(20)], contents))
     assert path.read_bytes() in contents
-    assert os.listdir(tmp_path) == ["state.npz"]  # noqa: PTH208
+    assert os.listdir(tmp_path) == ["state.npz"]  # noqa: PTH208 - as a list
 
 
 def test_a_file_that_is_not_written_to_its_end_leaves_nothing(tmp_path):
