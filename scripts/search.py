@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan.of(config)
     with silent_import():
         from eas_tf.evaluation.pool import pick_threads
+        from eas_tf.evaluation.scratch import close_all
         from eas_tf.evaluation.worker import configure
         from eas_tf.search.driver import search
 
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return Stopped.exit_code
     except KeyboardInterrupt:
         progress.stop()
+        close_all()
         print(f"Ended at once. What was finished is kept. {go_on}", file=sys.stderr, flush=True)
         os._exit(Stopped.exit_code)
     print(f"Everything is in {run}")

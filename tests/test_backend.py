@@ -60,7 +60,7 @@ def results(space, folder, *, before=lambda: None, between=lambda: None):
     graph = initialise(lower(architecture, images.mean, images.std), rng=np.random.default_rng(0))
     start = trainer.train(graph, recipe, seed=0).graph
     between()
-    steps = space.widening(architecture, [0])
+    steps = space.widening(architecture, [space.widen_mask(architecture).index(True)])
     child = transform(measured(start, images), architecture, steps, rng=np.random.default_rng(1))
     trained = trainer.train(child, recipe, seed=1)
     save_network(trained.graph, folder / "child.keras")

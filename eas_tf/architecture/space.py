@@ -196,9 +196,11 @@ def check_widening(space: AnySpace, architecture: ArchitectureT, layers: Iterabl
     for index in chosen:
         if not (0 <= index < len(mask) and mask[index]):
             allowed = [i for i, legal in enumerate(mask) if legal]
+            most = space.max_parameters
+            limit = f", or its limit of {most:,} parameters forbids it" if most else ""
             raise IllegalTransformation(
                 f"Cannot widen layer {index} of {architecture}: the space {space.name!r} has no next rung for "
-                f"it, or its limit of parameters ({space.max_parameters}) forbids it. Choose among {allowed}."
+                f"it{limit}. Choose among {allowed}."
             )
     return chosen
 

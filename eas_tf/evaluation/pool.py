@@ -182,8 +182,6 @@ class PoolEngine:
         waiting = deque(range(len(requests)))
         # Where another run has them all, this one waits behind the first.
         idle = [each for each in self._processes if not each.busy] or self._processes[:1]
-        for process in idle:
-            process.revive()
         running: dict[_Task, _Running] = {}
         begun: Counter[int] = Counter()
         clock, tick = AwakeClock(), min(1.0, self._time_limit / 4)
@@ -277,6 +275,7 @@ class _Worker:
             self._restart()
 
     def submit(self, family: Family, request: Request) -> _Task:
+        self.revive()  # It may have been killed while it was idle and others were training.
         self.busy = True
         return self._pool.schedule(worker.train, args=(family, request))
 
