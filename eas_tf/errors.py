@@ -4,6 +4,7 @@ A message says what is wrong, what was expected, what was received, and what to 
 line and end with the error's exit code.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -79,11 +80,21 @@ class StorageFailed(EASError):
 
 
 def exit_code(main: Callable[[], int]) -> int:
-    """What a script ends with: what `main` returns, or an error's own code after its line on the standard error."""
+    """What a script ends with: what `main` returns, or an error's own code after its line on the standard error.
+
+    After it, a signal ends the process at once, with this code.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal or a pipe in ASCII has no way to write a name in another script: as \xfc it can.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    code = _code(main)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
+    return code
+
+
+def _code(main: Callable[[], int]) -> int:
     try:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         return main()

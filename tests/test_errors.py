@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,15 @@ from eas_tf.search.resuming import read_config
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 SURROGATE = "--engine", "surrogate", "--networks", "5"
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    """What handles signals here is as it was, after `exit_code` has been called."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def here(*arguments):
@@ -56,3 +66,13 @@ def test_a_search_whose_reader_has_gone_ends_quietly_and_can_go_on(tmp_path):
     os.close(write)
     assert (ended.returncode, ended.stderr) == (1, "")
     assert here("--resume", str(tmp_path / "run")) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_python_ends_changes_no_exit_code(number):
+    program = "import time; from eas_tf.errors import *; exit_code(lambda: 5); print(1, flush=True); time.sleep(90)"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"1\n"
+        process.send_signal(number)
+        assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 5
