@@ -1,9 +1,9 @@
 """Where children are trained: in this process, in worker processes (`pool.py`), on other machines (`ray_engine.py`)."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from eas_tf.architecture import AnySpace
 from eas_tf.data import ImageData
@@ -13,13 +13,31 @@ from eas_tf.evaluation.protocol import Request
 from eas_tf.evaluation.surrogate import SurrogateEvaluator
 from eas_tf.training.trainer import OnEpoch, Trainer
 
-#: Asked before each child. Where it says no, no further child is started, and those that are running are finished.
-MayStart: TypeAlias = Callable[[], bool]
+
+class Admission(Protocol):
+    """Says whether another child may start. Where it says no, those that are running are finished."""
+
+    def may_start(self) -> bool:
+        """Whether there is room for another child. Asking takes none."""
+        ...
+
+    def started(self) -> None:
+        """Another child is in training now; one that is trained again is told of once."""
+        ...
 
 
-def always() -> bool:
+class Unlimited:
     """Every child may start."""
-    return True
+
+    def may_start(self) -> bool:
+        """It may."""
+        return True
+
+    def started(self) -> None:
+        """Nothing counts them."""
+
+
+UNLIMITED: Admission = Unlimited()
 
 
 class AwakeClock:
@@ -50,7 +68,7 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, each as soon as it is finished, in any order."""
         ...
@@ -113,12 +131,13 @@ class SurrogateEngine:
         self,
         family: Family,  # noqa: ARG002 - there are no weights
         requests: Sequence[Request],
-        may_start: MayStart = always,
+        admission: Admission = UNLIMITED,
     ) -> Iterator[tuple[int, Child]]:
         """The children, in the order asked."""
         for number, result in enumerate(self._evaluator.evaluate(requests)):
-            if not may_start():
+            if not admission.may_start():
                 return
+            admission.started()
             yield number, Child(result=result)
 
     def start(self) -> None:
@@ -144,12 +163,13 @@ class InlineEngine:
         self.at_once = 1
 
     def run(
-        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
         """The children, in the order asked."""
         for number, request in enumerate(requests):
-            if not may_start():
+            if not admission.may_start():
                 return
+            admission.started()
             yield number, self._trainer.train(family, request, on_epoch=self._on_epoch)
 
     def start(self) -> None:

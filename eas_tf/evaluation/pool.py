@@ -21,7 +21,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation import worker
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family, failed
-from eas_tf.evaluation.engine import AwakeClock, MayStart, always
+from eas_tf.evaluation.engine import UNLIMITED, Admission, AwakeClock
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.protocol import Request
 from eas_tf.evaluation.scratch import ScratchFolder
@@ -171,7 +171,7 @@ class PoolEngine:
             self._processes += [_Worker(replace(settings, gpu=gpu)) for gpu in gpus]
 
     def run(
-        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, in the order in which they are finished.
 
@@ -187,8 +187,10 @@ class PoolEngine:
         clock, tick = AwakeClock(), min(1.0, self._time_limit / 4)
 
         def occupy() -> None:
-            while waiting and idle and (begun[waiting[0]] or may_start()):
+            while waiting and idle and (begun[waiting[0]] or admission.may_start()):
                 process, number = idle.pop(0), waiting.popleft()
+                if not begun[number]:
+                    admission.started()
                 begun[number] += 1
                 running[process.submit(family, requests[number])] = _Running(process, number)
 

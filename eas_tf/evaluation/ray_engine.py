@@ -12,7 +12,7 @@ from typing import Any
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation.child import WORKER_ENDED, Child, ChildTrainer, Family, failed
-from eas_tf.evaluation.engine import AwakeClock, MayStart, always
+from eas_tf.evaluation.engine import UNLIMITED, Admission, AwakeClock
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.pool import CHILDREN_PER_WORKER
 from eas_tf.evaluation.protocol import Request
@@ -56,7 +56,7 @@ class RayEngine:
             self._stored = {"images": ray.put(self._images)}
 
     def run(
-        self, family: Family, requests: Sequence[Request], may_start: MayStart = always
+        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, in the order in which they are finished."""
         self.start()
@@ -65,10 +65,16 @@ class RayEngine:
         waiting = deque((number, RETRIES) for number in range(len(requests)))
         running: dict[Any, tuple[int, int, float]] = {}
         clock = AwakeClock()
+
+        def may_start() -> bool:
+            return waiting[0][1] < RETRIES or admission.may_start()
+
         try:
             while running or (waiting and may_start()):
                 while waiting and len(running) < self.at_once and may_start():
                     number, retries = waiting.popleft()
+                    if retries == RETRIES:
+                        admission.started()
                     running[self._submit(family, requests[number])] = number, retries, clock.seconds()
                 done, _ = ray.wait(list(running), timeout=1)
                 for task in done:
@@ -77,7 +83,7 @@ class RayEngine:
                     if child:
                         yield number, child
                     else:
-                        waiting.append((number, retries - 1))
+                        waiting.appendleft((number, retries - 1))
                 for task in self._overdue(running, clock.seconds()):
                     number, _, since = running.pop(task)
                     ray.cancel(task, force=True)

@@ -8,7 +8,7 @@ from eas_tf.architecture import Transformation
 from eas_tf.errors import InvalidConfiguration, Stopped
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child, Family
-from eas_tf.evaluation.engine import Engine, MayStart, always
+from eas_tf.evaluation.engine import UNLIMITED, Admission, Engine
 from eas_tf.evaluation.engine_config import StoppingName
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import median_floors
@@ -38,7 +38,7 @@ class TrainEvaluator:
         cache: Results of earlier runs, which are not trained again.
         on_child: Told of each child as soon as it is finished.
         recall: Gives results that were told of before; they are not told of again.
-        may_start: Asked before each child is trained.
+        admission: Asked before each child is trained, and told of it.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class TrainEvaluator:
         cache: ResultCache | None = None,
         on_child: OnChild | None = None,
         recall: Recall | None = None,
-        may_start: MayStart = always,
+        admission: Admission = UNLIMITED,
     ) -> None:
         self._family, self._engine, self._cache, self._stopping = family, engine, cache, stopping
-        self._on_child, self._recall, self._may_start = on_child, recall, may_start
+        self._on_child, self._recall, self._admission = on_child, recall, admission
         self.parent, self.validation_images = family.digest, validation_images
         self._known: dict[_Key, Result] = {}
 
@@ -116,7 +116,7 @@ class TrainEvaluator:
             else:
                 unknown.setdefault(_key(requests[number]), []).append(number)
         equals = list(unknown.values())
-        trained = self._engine.run(self._family, [requests[number] for number, *_ in equals], self._may_start)
+        trained = self._engine.run(self._family, [requests[number] for number, *_ in equals], self._admission)
         for place, child in trained:
             first, *others = equals[place]
             told = self._told(first, requests[first], child)

@@ -262,7 +262,7 @@ class _Search:
             cache=self._cache,
             on_child=partial(self._finished, slot, first),
             recall=partial(self._recall, first),
-            may_start=self._limits.may_start,
+            admission=self._limits,
         )
         for network in before:
             if network.kind == "child" and network.parent == parent:

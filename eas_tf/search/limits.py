@@ -89,7 +89,9 @@ class Limits:
         return ""
 
     def may_start(self) -> bool:
-        """Whether another child may start; then it counts as running until it is finished."""
-        allowed = not self.reason()
-        self._running += allowed
-        return allowed
+        """Whether another child may start."""
+        return not self.reason()
+
+    def started(self) -> None:
+        """Another child counts as running until it is counted as finished."""
+        self._running += 1

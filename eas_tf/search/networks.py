@@ -13,7 +13,7 @@ from eas_tf.architecture import Architecture, parse_architecture, parse_transfor
 from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
-from eas_tf.evaluation.engine import Engine, MayStart, always
+from eas_tf.evaluation.engine import UNLIMITED, Admission, Engine
 from eas_tf.evaluation.start import digest_of, start_key, train_start
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
@@ -262,7 +262,7 @@ class Networks:
             request = Request(
                 parent=family.digest, transformations=(), architecture=architecture, seed=best.seed, recipe=recipe
             )
-            child = self._child(family, request, self._limits.may_start)
+            child = self._child(family, request, self._limits)
             row = self.row(len(self._rows), "promoted", request, child, stage=stage, epochs=epochs)
             self.add(row, child.graph)
             promoted = [row]
@@ -271,8 +271,8 @@ class Networks:
             return ranked(before)[0].id
         return promoted[0].id if promoted else best.id
 
-    def _child(self, family: Family, request: Request, may_start: MayStart = always) -> Child:
-        for _, child in self._engine.run(family, [request], may_start):
+    def _child(self, family: Family, request: Request, admission: Admission = UNLIMITED) -> Child:
+        for _, child in self._engine.run(family, [request], admission):
             return child
         raise Stopped("A network was not trained.")
 

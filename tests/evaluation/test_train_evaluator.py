@@ -107,10 +107,18 @@ def test_what_was_told_of_before_is_recalled_and_not_told_again(family, engine):
 
 
 def test_children_that_may_not_start_end_the_evaluation_after_those_that_have_started(family, engine):
-    seen, answers = [], iter([True, False])
-    evaluator = evaluator_of(
-        family, engine, on_child=lambda number, *_: seen.append(number), may_start=lambda: next(answers)
-    )
+    seen = []
+
+    class One:
+        """Room for one child."""
+
+        def may_start(self):
+            return not seen
+
+        def started(self):
+            pass
+
+    evaluator = evaluator_of(family, engine, on_child=lambda number, *_: seen.append(number), admission=One())
     with pytest.raises(Stopped, match="1 children of 2"):
         list(evaluator.evaluate([request(family, WIDER), request(family, DEEPER)]))
     assert seen == [0]

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from searching import here, rows
 
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Interruption, Limits
@@ -51,6 +52,29 @@ def test_patience_counts_children_since_the_best():
     assert some.may_start()
     some.count(network(4, failure="x", score=0.0))
     assert "no new best network in 2 children" in some.reason()
+
+
+def test_asking_takes_no_place_and_a_start_does():
+    some = limits(max_networks=2)
+    assert some.may_start()
+    some.started()
+    assert some.may_start()
+    assert some.may_start()
+    some.started()
+    assert not some.may_start()
+    some.count(network(0))
+    some.count(network(1))
+    assert some.reason() == "--max-networks 2 is reached"
+
+
+@pytest.mark.parametrize("engine", ["surrogate", "inline", "pool", pytest.param("ray", marks=pytest.mark.slow)])
+def test_every_engine_trains_as_many_children_as_may_be(tmp_path, engine):
+    if engine == "ray":
+        pytest.importorskip("ray")
+    options = ["--engine", engine, "--agent", "random", "--networks", "12", "--epochs", "1", "--start-epochs", "1"]
+    workers = {"pool": ["--workers", "2"], "ray": ["--workers", "2", "--ray-address", "local"]}.get(engine, [])
+    here(*options, *workers, "--max-networks", "5", "--output", str(tmp_path / "run"))
+    assert [row[1] for row in rows(tmp_path / "run").values()] == ["start", *["child"] * 5]
 
 
 def test_hours_count_from_what_was_worked_before():
