@@ -127,8 +127,8 @@ def _connect(address: str) -> None:
             "--ray-address host:6379, or let --ray-address local start one on this machine."
         )
     # A cluster of one's own has the cores of its container; what is there already has its own.
-    own = {"num_cpus": usable_cores()} if address == "local" else {}
-    ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **own)
+    cores = usable_cores() if address == "local" else None
+    ray.init(address, num_cpus=cores, log_to_driver=False, logging_level=logging.ERROR)
 
 
 def _answers(address: str) -> bool:
