@@ -6,10 +6,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import Architecture
+from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
 from eas_tf.envs.evaluators import EvaluatorSource
-from eas_tf.envs.transition import SCHEDULE
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
 from eas_tf.evaluation.price import Price
@@ -43,11 +42,11 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     Version 0 is the first.
 
     Args:
-        space: The name of a search space: see `eas_tf.architecture.SPACES`.
+        space: The name of a search space: see `eas_tf.architecture.SPACES`; outside `gym.make` also a `Space`.
         input_shape: Height, width and channels of the images.
         classes: The number of classes.
         start: The start network's layer string; by default the space's own, fitted to the images.
-        schedule: The kind of each step, "deepen" or "widen".
+        schedule: The kind of each step, "deepen" or "widen"; by default the space's own, five and four.
         max_parameters: A limit on trainable weights, which acts through the mask.
         metric: "accuracy", or "balanced_accuracy" for the mean recall of all classes, however rare they are; training
             then counts all classes alike, too.
@@ -72,11 +71,11 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     def __init__(
         self,
         *,
-        space: str = "paper",
+        space: str | AnySpace = "paper",
         input_shape: Sequence[int] = (32, 32, 3),
         classes: int = 10,
         start: str | None = None,
-        schedule: Sequence[str] = SCHEDULE,
+        schedule: Sequence[str] | None = None,
         max_parameters: int | None = None,
         metric: Metric = "accuracy",
         price_parameters: float = 0.0,

@@ -6,10 +6,10 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import parse_architecture, space_named
+from eas_tf.architecture import AnySpace, Chain, parse_architecture, space_named
 from eas_tf.envs.encoding import token_limits
-from eas_tf.envs.spaces import Actions, Insertions, Widenings
-from eas_tf.envs.transition import DUE, Process, action_mask, initial, observation, reward, score, transition
+from eas_tf.envs.spaces import Actions, Chains, CoinTosses
+from eas_tf.envs.transition import Process, action_mask, initial, observation, reward, score, transition
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.price import Price
@@ -18,11 +18,11 @@ from eas_tf.training.metrics import Metric
 
 def make_process(
     *,
-    space: str,
+    space: str | AnySpace,
     input_shape: Sequence[int],
     classes: int,
     start: str | None,
-    schedule: Sequence[Any],
+    schedule: Sequence[str] | None,
     max_parameters: int | None,
     metric: Metric,
     price: Price,
@@ -36,7 +36,7 @@ def make_process(
     """
     if len(input_shape) != 3:
         raise InvalidConfiguration(f"input_shape is height, width and channels. Received: {tuple(input_shape)}")
-    limited = space_named(space, max_parameters)
+    limited = space_named(space, max_parameters=max_parameters, schedule=schedule and tuple(schedule))
     network = (
         parse_architecture(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
     )
@@ -44,7 +44,7 @@ def make_process(
     for what, end in (("start network", network.classes), ("network of price_start", free.classes)):
         if end != classes:
             raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({classes})")
-    return Process(space=limited, start=network, schedule=tuple(schedule), metric=metric, price=price, price_start=free)
+    return Process(space=limited, start=network, metric=metric, price=price, price_start=free)
 
 
 def observation_space(process: Process) -> gym.spaces.Dict:
@@ -52,17 +52,18 @@ def observation_space(process: Process) -> gym.spaces.Dict:
     limits = np.tile(token_limits(process.space), (process.space.max_layers, 1))
     return gym.spaces.Dict(
         layers=gym.spaces.Box(np.zeros_like(limits), limits, dtype=np.int32),
-        kind=gym.spaces.Discrete(len(DUE)),
-        steps_left=gym.spaces.Discrete(len(process.schedule) + 1),
+        kind=gym.spaces.Discrete(len(process.due)),
+        steps_left=gym.spaces.Discrete(process.space.steps + 1),
     )
 
 
 def action_space(process: Process) -> Actions:
-    """The space of the actions that `transition.transition` takes."""
-    space = process.space
+    """The space of the actions that `transition.transition` takes: a part for each kind of decision."""
     return Actions(
-        deepen=Insertions([space.max_blocks, space.block_length, len(space.kernels)]),
-        widen=Widenings(space.max_layers),
+        {
+            kind: Chains([*shape.sizes]) if isinstance(shape, Chain) else CoinTosses(shape.number)
+            for kind, shape in process.kinds.items()
+        }
     )
 
 
@@ -76,12 +77,12 @@ class Episode:
     def reset(self) -> None:
         """Go back to the start network."""
         self.state, self._legal = initial(self.process), True
-        self._mask = action_mask(self.process, self.state)
+        self._decision = self.process.space.decision(self.state)
 
     @property
     def over(self) -> bool:
-        """Whether the schedule is at its end."""
-        return self.state.steps == len(self.process.schedule)
+        """Whether nothing is left to be decided."""
+        return self._decision is None
 
     def act(self, action: Mapping[str, Any]) -> None:
         """Take one step.
@@ -89,19 +90,19 @@ class Episode:
         Raises:
             ResetNeeded: If the episode is over.
         """
-        if self.over:
+        if self._decision is None:
             raise gym.error.ResetNeeded("The episode is over: call reset() before the next step().")
-        self.state, self._legal = transition(self.process, self.state, action, self._mask)
-        self._mask = action_mask(self.process, self.state)
+        self.state, self._legal = transition(self.process, self.state, action, self._decision)
+        self._decision = self.process.space.decision(self.state)
 
     def observation(self) -> dict[str, Any]:
         """What the agent sees."""
-        return observation(self.process, self.state)
+        return observation(self.process, self.state, self._decision)
 
     def info(self) -> dict[str, Any]:
         """The mask, the layer string, the number of parameters, and whether the last action was illegal."""
         return {
-            "action_mask": {kind: mask.copy() for kind, mask in self._mask.items()},
+            "action_mask": action_mask(self.process, self._decision),
             "architecture": str(self.state.architecture),
             "parameters": self.state.architecture.parameter_count,
             "illegal": not self._legal,
@@ -121,7 +122,7 @@ class Episode:
         """What is to be evaluated at the end."""
         return Request(
             parent=evaluator.parent,
-            transformations=self.state.transformations,
+            transformations=self.state.moves,
             architecture=self.state.architecture,
             seed=int(rng.integers(2**31)),
         )
@@ -133,6 +134,6 @@ class Episode:
             "accuracy": result.accuracy,
             "score": priced,
             "failure": result.failure or "",
-            "transformations": " ".join(map(str, self.state.transformations)),
+            "transformations": " ".join(map(str, self.state.moves)),
         }
         return reward(priced, evaluator.validation_images), info

@@ -15,35 +15,35 @@ from gymnasium.vector.utils import batch_space
 from eas_tf.errors import InvalidConfiguration
 
 
-class Insertions(gym.spaces.MultiDiscrete):
-    """Block, position and kernel number of an insertion."""
+class Chains(gym.spaces.MultiDiscrete):
+    """A number for each category of a chain, such as block, position and kernel."""
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
-        """Draw an insertion.
+        """Draw a choice.
 
         Args:
-            mask: What is legal, int8 `[blocks, positions, kernels]`: each legal insertion is drawn with the same
-                probability, and `[0, 0, 0]` if none is legal. A tuple is read as `MultiDiscrete` reads it.
+            mask: What is legal, int8 `[*nvec]`: each legal choice is drawn with the same probability, and zeros if none
+                is legal. A tuple is read as `MultiDiscrete` reads it.
             probability: As for `MultiDiscrete`.
         """
         if isinstance(mask, np.ndarray) and probability is None:
-            return _insertions(_checked(mask, tuple(self.nvec)), self.np_random)
+            return _chains(_checked(mask, tuple(self.nvec)), self.np_random)
         return super().sample(mask, probability)
 
 
-class Widenings(gym.spaces.MultiBinary):
-    """For each layer whether it is widened."""
+class CoinTosses(gym.spaces.MultiBinary):
+    """For each layer whether its coin says yes."""
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
-        """Draw which layers are widened.
+        """Toss the coins.
 
         Args:
-            mask: What is legal, int8 `[max_layers]`: 0 for a layer that is not widened, 1 for one that is with
-                probability 1/2, and so is 2, with which `MultiBinary` says the same.
+            mask: What is legal, int8 `[layers]`: 0 for a coin that says no, 1 for one that says yes with probability
+                1/2, and so does 2, with which `MultiBinary` says the same.
             probability: As for `MultiBinary`.
         """
         if mask is not None and probability is None:
-            return _widenings(_checked(mask, self.shape), self.np_random)
+            return _coin_tosses(_checked(mask, self.shape), self.np_random)
         return super().sample(mask, probability)
 
 
@@ -64,29 +64,29 @@ class ChoiceBatch(gym.spaces.MultiDiscrete):
         return super().sample(tuple(mask) if isinstance(mask, np.ndarray) else mask, probability)
 
 
-class InsertionBatch(gym.spaces.Box):
-    """An insertion for each episode, `[num_envs, 3]`."""
+class ChainBatch(gym.spaces.Box):
+    """A choice of a chain for each episode, `[num_envs, categories]`."""
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
-        """Draw as `Insertions` does, with a mask `[num_envs, blocks, positions, kernels]`."""
+        """Draw as `Chains` does, with a mask `[num_envs, *nvec]`."""
         if mask is not None and probability is None:
             shape = len(self.high), *(int(high) + 1 for high in self.high[0])
-            return _insertions(_checked(mask, shape), self.np_random)
+            return _chains(_checked(mask, shape), self.np_random, batch=1)
         return super().sample(mask, probability)
 
 
-class WideningBatch(gym.spaces.Box):
-    """For each layer of each episode whether it is widened, `[num_envs, max_layers]`."""
+class CoinTossBatch(gym.spaces.Box):
+    """Coins for each episode, `[num_envs, layers]`."""
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
-        """Draw as `Widenings` does, with a mask `[num_envs, max_layers]`."""
+        """Draw as `CoinTosses` does, with a mask `[num_envs, layers]`."""
         if mask is not None and probability is None:
-            return _widenings(_checked(mask, self.shape), self.np_random)
+            return _coin_tosses(_checked(mask, self.shape), self.np_random)
         return super().sample(mask, probability)
 
 
 class Actions(gym.spaces.Dict):
-    """The actions of one episode or of a batch: `deepen` and `widen`."""
+    """The actions of one episode or of a batch: a part for each kind of decision."""
 
     def sample(self, mask: Any = None, probability: Any = None) -> dict[str, Any]:
         """Draw an action.
@@ -96,19 +96,19 @@ class Actions(gym.spaces.Dict):
             probability: As for `Dict`.
         """
         if isinstance(mask, Mapping):
-            # In the info of a vector environment, "_deepen" and "_widen" say which environments sent a mask.
+            # In the info of a vector environment, such keys say which environments sent a mask.
             mask = {key: part for key, part in mask.items() if not key.startswith("_")}
         return super().sample(mask, probability)
 
 
-@batch_space.register(Insertions)
-def _batch_insertions(space: Insertions, n: int = 1) -> InsertionBatch:
-    return _as(InsertionBatch, batch_space.dispatch(gym.spaces.MultiDiscrete)(space, n))
+@batch_space.register(Chains)
+def _batch_chains(space: Chains, n: int = 1) -> ChainBatch:
+    return _as(ChainBatch, batch_space.dispatch(gym.spaces.MultiDiscrete)(space, n))
 
 
-@batch_space.register(Widenings)
-def _batch_widenings(space: Widenings, n: int = 1) -> WideningBatch:
-    return _as(WideningBatch, batch_space.dispatch(gym.spaces.MultiBinary)(space, n))
+@batch_space.register(CoinTosses)
+def _batch_coin_tosses(space: CoinTosses, n: int = 1) -> CoinTossBatch:
+    return _as(CoinTossBatch, batch_space.dispatch(gym.spaces.MultiBinary)(space, n))
 
 
 @batch_space.register(Choices)
@@ -137,14 +137,14 @@ def _checked(mask: Any, shape: tuple[int, ...]) -> np.ndarray:
     return received
 
 
-def _insertions(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A legal insertion of each mask `[..., blocks, positions, kernels]`, int64 `[..., 3]`."""
-    *batch, blocks, positions, kernels = mask.shape
-    legal = mask.reshape(*batch, -1) != 0
+def _chains(mask: np.ndarray, rng: np.random.Generator, batch: int = 0) -> np.ndarray:
+    """A legal choice of a mask `[*nvec]`, int64 `[categories]`, or of each of a batch of them."""
+    sizes = mask.shape[batch:]
+    legal = mask.reshape(*mask.shape[:batch], -1) != 0
     # The largest of equally distributed numbers above 0; of zeros alone, the first.
     chosen = ((1 - rng.random(legal.shape)) * legal).argmax(axis=-1)
-    return np.stack(np.unravel_index(chosen, (blocks, positions, kernels)), axis=-1)
+    return np.stack(np.unravel_index(chosen, sizes), axis=-1)
 
 
-def _widenings(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _coin_tosses(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return rng.integers(0, 2, mask.shape, np.int8) * (mask != 0)

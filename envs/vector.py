@@ -15,8 +15,8 @@ from eas_tf.errors import InvalidConfiguration
 class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarray]):
     """`EASEnv`, `num_envs` times; see there for all keyword arguments but `num_envs`.
 
-    All episodes have the same length, so they end together; the step after resets them all and ignores its action
-    (Gymnasium's autoreset mode NEXT_STEP).
+    The step after an episode's last one resets it and ignores its action (Gymnasium's autoreset mode NEXT_STEP), while
+    others that are longer go on. Children of episodes that end in the same step are evaluated together.
     """
 
     metadata = EASEnv.metadata | {"autoreset_mode": gym.vector.AutoresetMode.NEXT_STEP}
@@ -57,22 +57,23 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
     def step(
         self, actions: dict[str, Any]
     ) -> tuple[dict[str, Any], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Transform every network; after the last step of the schedule, evaluate them all in one call."""
-        rewards, never = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
-        if self._episodes[0].over:
-            observations, start = self.reset()
-            return observations, rewards, never, never.copy(), start
-        for episode, action in zip(self._episodes, iterate(self.action_space, actions), strict=True):
-            episode.act(action)
+        """Transform every network, but those whose episode is over, which go back to the start network."""
+        rewards, over = np.zeros(self.num_envs), np.zeros(self.num_envs, bool)
+        for i, (episode, action) in enumerate(zip(self._episodes, iterate(self.action_space, actions), strict=True)):
+            if episode.over:
+                episode.reset()
+            else:
+                episode.act(action)
+                over[i] = episode.over
         infos = [episode.info() for episode in self._episodes]
-        over = self._episodes[0].over
-        if over:
+        ended = np.flatnonzero(over).tolist()
+        if ended:
             evaluator = self._evaluator()
-            requests = [e.request(evaluator, rng) for e, rng in zip(self._episodes, self._rngs, strict=True)]
-            for i, result in enumerate(evaluator.evaluate(requests)):
+            requests = [self._episodes[i].request(evaluator, self._rngs[i]) for i in ended]
+            for i, result in zip(ended, evaluator.evaluate(requests), strict=True):
                 rewards[i], outcome = self._episodes[i].outcome(evaluator, result)
                 infos[i] |= outcome
-        return self._observations(), rewards, np.full(self.num_envs, over), never, self._infos(infos)
+        return self._observations(), rewards, over, np.zeros(self.num_envs, bool), self._infos(infos)
 
     def render(self) -> tuple[Any, ...] | None:
         """A layer string or a picture of each episode's network, as `EASEnv.render` gives it; None without a mode."""

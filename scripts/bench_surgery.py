@@ -20,7 +20,7 @@ from statistics import median
 import keras
 import numpy as np
 
-from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN, Transformation
+from eas_tf.architecture import SPACES, Move, Net2Deeper, Net2Wider, PlainCNN
 from eas_tf.surgery import LayerGraph, initialise, lower, measure_moments, transform, widen, widen_graph
 
 REPETITIONS = 5
@@ -33,7 +33,7 @@ NETWORK = (
 )
 
 #: The paper's schedule: five layers inserted, then four widened, two of them inserted ones.
-CHAIN: tuple[Transformation, ...] = (
+CHAIN: tuple[Move, ...] = (
     Net2Deeper(0, 4, 3),
     Net2Deeper(1, 1, 3),
     Net2Deeper(2, 3, 1),

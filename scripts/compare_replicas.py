@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def run(compare: Compare, folder: Path) -> None:
     """Train all children in all ways."""
     from eas_tf import data
-    from eas_tf.architecture import parse_transformation, space_named
+    from eas_tf.architecture import parse_move, space_named
     from eas_tf.evaluation import Request
     from eas_tf.evaluation.engine import make_engine
     from eas_tf.evaluation.engine_config import EngineConfig
@@ -61,7 +61,7 @@ def run(compare: Compare, folder: Path) -> None:
     trainer = Trainer(images)
     recipe = Recipe(epochs=compare.epochs, batch=32)
     family = start_family(trainer, images, start, recipe, epochs=12, seed=0, cache=folder)
-    transformations = tuple(map(parse_transformation, ("deeper(1,1,3)", "deeper(0,1,3)", "wider(0,16)")))
+    transformations = tuple(map(parse_move, ("deeper(1,1,3)", "deeper(0,1,3)", "wider(0,16)")))
     child = start
     for transformation in transformations:
         child = transformation.apply(child)

@@ -15,20 +15,21 @@ from eas_tf.architecture import (
     DenseLayer,
     DenseNet,
     DenseNetSpace,
+    Move,
     Net2Deeper,
     Net2Wider,
     PlainCNN,
+    PlainSpace,
     Pool,
-    SearchSpace,
     Shape,
     Softmax,
-    Transformation,
+    State,
     Transition,
 )
-from eas_tf.architecture.densenet import KINDS, DenseNetLayer
+from eas_tf.architecture.densenet.network import KINDS, DenseNetLayer
 
 #: Small enough that random networks often stand at one of its limits. Its last rung of units holds a flattened 3x3 map.
-TINY = SearchSpace(
+TINY = PlainSpace(
     name="tiny",
     filters=(2, 3, 5, 8),
     units=(4, 6, 16, 72),
@@ -43,14 +44,14 @@ TINY = SearchSpace(
 INPUT_SHAPES: tuple[Shape, ...] = ((32, 32, 3), (8, 8, 1), (9, 13, 2))
 
 #: The named spaces of plain networks, and of DenseNets.
-PLAIN_SPACES = {name: space for name, space in SPACES.items() if isinstance(space, SearchSpace)}
+PLAIN_SPACES = {name: space for name, space in SPACES.items() if isinstance(space, PlainSpace)}
 DENSENET_SPACES = {name: space for name, space in SPACES.items() if isinstance(space, DenseNetSpace)}
 
 search_spaces = st.sampled_from([*PLAIN_SPACES.values(), TINY])
 
 
 @st.composite
-def plain_networks(draw: st.DrawFn, space: SearchSpace = SPACES["paper"], input_shape: Shape = (32, 32, 3)) -> PlainCNN:
+def plain_networks(draw: st.DrawFn, space: PlainSpace = SPACES["paper"], input_shape: Shape = (32, 32, 3)) -> PlainCNN:
     """Networks of a space without a parameter limit: any number of blocks, with and without a pool at the end.
 
     Widths are on and between rungs, flattened maps of all sizes occur, and so do networks without an FC layer.
@@ -108,7 +109,7 @@ def densenets_in_spaces(draw: st.DrawFn) -> tuple[DenseNet, DenseNetSpace]:
 
 
 @st.composite
-def limited_spaces(draw: st.DrawFn, space: SearchSpace, architecture: PlainCNN) -> SearchSpace:
+def limited_spaces(draw: st.DrawFn, space: PlainSpace, architecture: PlainCNN) -> PlainSpace:
     """The space with random limits that `architecture` keeps, often exactly."""
     parameters = architecture.parameter_count
     widest = descendant(architecture, legal_widenings(architecture, replace(space, max_parameters=None)))
@@ -127,7 +128,7 @@ def limited_spaces(draw: st.DrawFn, space: SearchSpace, architecture: PlainCNN) 
 
 
 @st.composite
-def networks_in_spaces(draw: st.DrawFn, space: SearchSpace | None = None) -> tuple[PlainCNN, SearchSpace]:
+def networks_in_spaces(draw: st.DrawFn, space: PlainSpace | None = None) -> tuple[PlainCNN, PlainSpace]:
     """A network, and a space with random limits around it."""
     space = space or draw(search_spaces)
     architecture = draw(plain_networks(space, draw(st.sampled_from(INPUT_SHAPES))))
@@ -135,15 +136,13 @@ def networks_in_spaces(draw: st.DrawFn, space: SearchSpace | None = None) -> tup
 
 
 @st.composite
-def transformation_chains(
-    draw: st.DrawFn, architecture: PlainCNN, space: SearchSpace, length: int
-) -> list[Transformation]:
+def transformation_chains(draw: st.DrawFn, architecture: PlainCNN, space: PlainSpace, length: int) -> list[Move]:
     """The transformations of `length` steps drawn from the masks.
 
     A step widens at least one layer (one transformation each) or inserts one; the chain ends early where neither is
     legal.
     """
-    chain: list[Transformation] = []
+    chain: list[Move] = []
     for _ in range(length):
         widenings, deepenings = legal_widenings(architecture, space), legal_deepenings(architecture, space)
         if not widenings and not deepenings:
@@ -157,20 +156,18 @@ def transformation_chains(
     return chain
 
 
-def random_chain(
-    architecture: PlainCNN, space: SearchSpace, rng: np.random.Generator, length: int
-) -> list[Transformation]:
+def random_chain(architecture: PlainCNN, space: PlainSpace, rng: np.random.Generator, length: int) -> list[Move]:
     """The transformations of `length` steps drawn from the masks; as `transformation_chains`, for a seeded loop.
 
     Each step tosses a coin between the kinds that are legal, then draws uniformly: one of the non-empty sets of
     layers to widen, or one insertion.
     """
-    chain: list[Transformation] = []
+    chain: list[Move] = []
     for _ in range(length):
         widenings, deepenings = legal_widenings(architecture, space), legal_deepenings(architecture, space)
         if not widenings and not deepenings:
             break
-        step: list[Transformation] = []
+        step: list[Move] = []
         if widenings and (not deepenings or rng.random() < 0.5):
             while not step:
                 step = [widening for widening in widenings if rng.random() < 0.5]
@@ -181,21 +178,32 @@ def random_chain(
     return chain
 
 
-def descendant(architecture: PlainCNN, chain: Iterable[Transformation]) -> PlainCNN:
+def descendant(architecture: PlainCNN, chain: Iterable[Move]) -> PlainCNN:
     """The network at the end of a chain of transformations."""
     return reduce(lambda parent, transformation: transformation.apply(parent), chain, architecture)
 
 
-def legal_widenings(architecture: PlainCNN, space: SearchSpace) -> tuple[Net2Wider, ...]:
+def widen_together(space: PlainSpace, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
+    """What a space makes of coins that say yes for these layers."""
+    return replace(space, schedule=("widen",)).act(State(architecture), tuple(layers)).moves
+
+
+def deepen_mask(space: PlainSpace, architecture: PlainCNN) -> np.ndarray:
+    """Where a layer may be inserted: bool `[blocks, positions, kernels]`."""
+    mask = np.frombuffer(space.deepen_mask(architecture), bool)
+    return mask.reshape(space.max_blocks, space.block_length, len(space.kernels))
+
+
+def legal_widenings(architecture: PlainCNN, space: PlainSpace) -> tuple[Net2Wider, ...]:
     """Every widening that the mask allows; any set of them is legal together."""
-    return space.widening(architecture, [i for i, legal in enumerate(space.widen_mask(architecture)) if legal])
+    return widen_together(space, architecture, [i for i, legal in enumerate(space.widen_mask(architecture)) if legal])
 
 
-def legal_deepenings(architecture: PlainCNN, space: SearchSpace) -> list[Net2Deeper]:
+def legal_deepenings(architecture: PlainCNN, space: PlainSpace) -> list[Net2Deeper]:
     """Every insertion that the mask allows."""
     return [
-        space.deepening(architecture, block, position, kernel)
-        for block, positions in enumerate(space.deepen_mask(architecture))
+        space.insertion(architecture, block, position, kernel)
+        for block, positions in enumerate(deepen_mask(space, architecture))
         for position, kernels in enumerate(positions)
         for kernel, legal in enumerate(kernels)
         if legal

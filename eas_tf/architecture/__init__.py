@@ -1,44 +1,54 @@
-"""What a network is: layer strings, search spaces, transformations. Pure Python, microseconds."""
+"""What a network is: layer strings, search spaces, decisions and moves. Pure Python, microseconds."""
 
 from eas_tf.architecture.architecture import Architecture
-from eas_tf.architecture.densenet import DenseNet
-from eas_tf.architecture.densenet_layers import DenseLayer, Transition
-from eas_tf.architecture.densenet_space import DenseNetSpace
-from eas_tf.architecture.layers import AnyLayer, Conv, Dense, Layer, Pool, Shape, Softmax, width_of
-from eas_tf.architecture.named_spaces import SPACES, space_named
-from eas_tf.architecture.parsing import parse_architecture
-from eas_tf.architecture.plain import PlainCNN
-from eas_tf.architecture.plain_space import SearchSpace
-from eas_tf.architecture.space import AnySpace, DeepenMask, Space, widenings
-from eas_tf.architecture.transformations import Net2Deeper, Net2Wider, Transformation, parse_transformation
+from eas_tf.architecture.decisions import Chain, Choice, ChoiceShape, Coins, Decision, State
+from eas_tf.architecture.densenet.layers import DenseLayer, Transition
+from eas_tf.architecture.densenet.network import DenseNet
+from eas_tf.architecture.densenet.space import DenseNetSpace
+from eas_tf.architecture.layers import AnyLayer, Conv, Dense, Layer, Pool, Shape, Softmax
+from eas_tf.architecture.layerwise import SCHEDULE
+from eas_tf.architecture.moves import Move, parse_move, register_move
+from eas_tf.architecture.net2net import Net2Deeper, Net2Wider
+from eas_tf.architecture.plain.network import PlainCNN
+from eas_tf.architecture.plain.space import PlainSpace
+from eas_tf.architecture.registry import SPACES, parse_architecture, register_kind, register_space, space_named
+from eas_tf.architecture.space import AnySpace, NetworkKind, Space
 from eas_tf.architecture.words import in_words
 
 __all__ = [
+    "SCHEDULE",
     "SPACES",
     "AnyLayer",
     "AnySpace",
     "Architecture",
+    "Chain",
+    "Choice",
+    "ChoiceShape",
+    "Coins",
     "Conv",
-    "DeepenMask",
+    "Decision",
     "Dense",
     "DenseLayer",
     "DenseNet",
     "DenseNetSpace",
     "Layer",
+    "Move",
     "Net2Deeper",
     "Net2Wider",
+    "NetworkKind",
     "PlainCNN",
+    "PlainSpace",
     "Pool",
-    "SearchSpace",
     "Shape",
     "Softmax",
     "Space",
-    "Transformation",
+    "State",
     "Transition",
     "in_words",
     "parse_architecture",
-    "parse_transformation",
+    "parse_move",
+    "register_kind",
+    "register_move",
+    "register_space",
     "space_named",
-    "widenings",
-    "width_of",
 ]

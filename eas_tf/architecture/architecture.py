@@ -1,7 +1,7 @@
 """What all kinds of network have in common, for everything that need not know which kind it has."""
 
 from collections.abc import Hashable
-from typing import Protocol, Self, TypeVar
+from typing import Protocol, TypeVar
 
 from eas_tf.architecture.layers import AnyLayer, Shape
 
@@ -44,33 +44,8 @@ class Architecture(Hashable, Protocol):
         """The number of classes that the network tells apart."""
         ...
 
-    @property
-    def blocks(self) -> tuple[range, ...]:
-        """Where layers can be inserted, as ranges of indices into `layers`."""
-        ...
-
     def shape_before(self, layer: int) -> Shape:
         """The shape that reaches layer number `layer`, which may be one past the last."""
-        ...
-
-    def index_of_new(self, block: int, position: int) -> int:
-        """The index that a layer inserted at a position of a block gets."""
-        ...
-
-    def widened(self, layer: int, width: int) -> Self:
-        """The network with one wider layer.
-
-        Raises:
-            IllegalTransformation: If there is no such layer, or it is not narrower than `width`.
-        """
-        ...
-
-    def deepened(self, block: int, position: int, kernel: int | None) -> Self:
-        """The network with a new layer.
-
-        Raises:
-            IllegalTransformation: If there is no such place, or no such layer can be inserted there.
-        """
         ...
 
 

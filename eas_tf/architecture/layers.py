@@ -47,17 +47,7 @@ class AnyLayer(Protocol):
         ...
 
 
-def width_of(layer: AnyLayer) -> int | None:
-    """The filters, units or growth rate of a layer; None for a layer without a width that can be chosen."""
-    return layer.width
-
-
 AnyLayerT = TypeVar("AnyLayerT", bound=AnyLayer)
-
-
-def with_width(layer: AnyLayerT, width: int) -> AnyLayerT:
-    """The layer with other filters or units; it must have a width."""
-    return layer.with_width(width)
 
 
 def with_wider_layer(layers: Sequence[AnyLayerT], layer: int, width: int) -> tuple[AnyLayerT, ...]:

@@ -1,28 +1,26 @@
 """What all search spaces have in common, for everything that need not know which kind of network it searches."""
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
-from eas_tf.architecture.architecture import ArchitectureT
-from eas_tf.architecture.layers import AnyLayer, Shape
-from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
-from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
-
-#: Legal insertions, indexed by block, position and kernel: `[max_blocks][block_length][len(kernels)]`.
-DeepenMask: TypeAlias = tuple[tuple[tuple[bool, ...], ...], ...]
+from eas_tf.architecture.architecture import Architecture, ArchitectureT
+from eas_tf.architecture.decisions import Choice, ChoiceShape, Decision, State
+from eas_tf.architecture.layers import Shape
+from eas_tf.errors import InvalidArchitecture
 
 #: The kind of a layer, the rungs that its width has reached, and which kernel it has.
 Token: TypeAlias = tuple[int, int, int]
-
 
 #: A space whose smallest images have this side is not looked for further.
 _SMALLEST = 257
 
 
+@runtime_checkable
 class Space(Protocol[ArchitectureT]):
-    """Which networks may be reached, and which transformations are legal from one of them.
+    """Which networks may be reached, what is to be decided about one of them, and what a choice leads to.
 
-    Limits act through the masks: an agent that samples from a mask never leaves the space.
+    Limits act through the masks: an agent that chooses what is legal never leaves the space.
     """
 
     @property
@@ -31,28 +29,18 @@ class Space(Protocol[ArchitectureT]):
         ...
 
     @property
-    def kernels(self) -> tuple[int, ...]:
-        """What an insertion chooses from."""
+    def kinds(self) -> Mapping[str, ChoiceShape]:
+        """The kinds of decisions by name, in alphabetical order, and the shapes of their choices."""
         ...
 
     @property
-    def max_blocks(self) -> int:
-        """Blocks of a network."""
-        ...
-
-    @property
-    def block_length(self) -> int:
-        """Layers in one block, and positions at which one can be inserted."""
+    def steps(self) -> int:
+        """The most decisions of an episode."""
         ...
 
     @property
     def max_layers(self) -> int:
         """Layers in all."""
-        ...
-
-    @property
-    def max_parameters(self) -> int | None:
-        """Trainable weights, or None for no limit."""
         ...
 
     @property
@@ -80,37 +68,16 @@ class Space(Protocol[ArchitectureT]):
         """
         ...
 
-    def widen_mask(self, architecture: ArchitectureT) -> tuple[bool, ...]:
-        """For each layer whether it may be widened, such that every choice among them is legal."""
+    def decision(self, state: State[ArchitectureT]) -> Decision | None:
+        """What is to be decided next; None if the episode is over."""
         ...
 
-    def widening(self, architecture: ArchitectureT, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
-        """The transformations that widen these layers.
+    def act(self, state: State[ArchitectureT], choice: Choice) -> State[ArchitectureT]:
+        """The state after a choice that `decision` says is legal. None leaves the network as it is.
 
         Raises:
-            IllegalTransformation: If `widen_mask` does not allow one of them.
-        """
-        ...
-
-    def widened(self, architecture: ArchitectureT, indices: Iterable[int]) -> ArchitectureT:
-        """The child of `widening`, built at once, whether the space allows it or not."""
-        ...
-
-    def deepen_mask(self, architecture: ArchitectureT) -> DeepenMask:
-        """For each block, position and kernel whether a layer may be inserted there; at 0, 0 none ever may."""
-        ...
-
-    def deepening(self, architecture: ArchitectureT, block: int, position: int, kernel: int) -> Net2Deeper:
-        """The transformation behind one entry of `deepen_mask`.
-
-        Args:
-            architecture: The parent.
-            block: Index into its blocks.
-            position: How many layers of the block come before the new one.
-            kernel: Index into the space's kernels.
-
-        Raises:
-            IllegalTransformation: If `deepen_mask` does not allow it.
+            IllegalTransformation: If the choice has another shape, or leads to no network. Whether it leads out of the
+                space is not looked at: that is what the mask is for.
         """
         ...
 
@@ -119,12 +86,24 @@ class Space(Protocol[ArchitectureT]):
         ...
 
     def optimum(self, architecture: ArchitectureT) -> ArchitectureT:
-        """The network at distance 0 that has what transformations cannot change from `architecture`."""
+        """The network at distance 0 that has what moves cannot change from `architecture`."""
         ...
 
 
 #: A space of whatever kind.
 AnySpace: TypeAlias = Space[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkKind:
+    """A kind of network, as its folder tells of it."""
+
+    parse: Callable[[str, Sequence[int]], Architecture]
+    """Reads a layer string for images of this height, width and channels."""
+    headers: tuple[str, ...] = ()
+    """What its strings begin with, before a colon; none for the one kind whose strings have no header."""
+    spaces: tuple[AnySpace, ...] = ()
+    """Those that have a name."""
 
 
 def for_images(space: AnySpace, build: Callable[[Shape], ArchitectureT], input_shape: Sequence[int]) -> ArchitectureT:
@@ -154,68 +133,3 @@ def _builds(build: Callable[[Shape], Any], shape: Shape) -> bool:
     except InvalidArchitecture:
         return False
     return True
-
-
-def check_limits(space: AnySpace) -> None:
-    """Refuse limits of a space that leave nothing.
-
-    Raises:
-        InvalidConfiguration: Naming the limit.
-    """
-    for limit in ("max_blocks", "block_length", "max_layers", "max_parameters"):
-        value = getattr(space, limit)
-        if value is not None and value < 1:
-            raise InvalidConfiguration(f"{limit} must be at least 1. Received: {value}")
-
-
-def affordable(possible: Sequence[int], parameters: Callable[[Sequence[int]], int], most: int | None) -> list[int]:
-    """The layers that may be widened under a limit, such that any of them may be together: the cheapest first.
-
-    Args:
-        possible: Indices of the layers that have a next rung.
-        parameters: The trainable weights of the network with these layers widened. More layers, more weights.
-        most: The limit, or None.
-    """
-    if most is None or parameters(possible) <= most:
-        return [*possible]
-    costs = {index: parameters([index]) for index in possible}
-    chosen: list[int] = []
-    for index in sorted(possible, key=lambda index: (costs[index], index)):
-        if parameters([*chosen, index]) <= most:
-            chosen.append(index)
-    return chosen
-
-
-def check_widening(space: AnySpace, architecture: ArchitectureT, layers: Iterable[int]) -> tuple[int, ...]:
-    """The layers to be widened, each once.
-
-    Raises:
-        IllegalTransformation: If the mask does not allow one of them.
-    """
-    mask, chosen = space.widen_mask(architecture), tuple(dict.fromkeys(layers))
-    for index in chosen:
-        if not (0 <= index < len(mask) and mask[index]):
-            allowed = [i for i, legal in enumerate(mask) if legal]
-            most = space.max_parameters
-            limit = f", or its limit of {most:,} parameters forbids it" if most else ""
-            raise IllegalTransformation(
-                f"Cannot widen layer {index} of {architecture}: the space {space.name!r} has no next rung for "
-                f"it{limit}. Choose among {allowed}."
-            )
-    return chosen
-
-
-def not_insertable(
-    space: AnySpace, architecture: ArchitectureT, block: int, position: int, kernel: int
-) -> IllegalTransformation:
-    """What to raise where `deepen_mask` is not true."""
-    return IllegalTransformation(
-        f"Cannot insert a layer in block {block} at position {position} with kernel number {kernel} into "
-        f"{architecture}: the space {space.name!r} does not allow it. Choose a legal entry of the mask."
-    )
-
-
-def widenings(parent: Sequence[AnyLayer], child: Sequence[AnyLayer]) -> tuple[Net2Wider, ...]:
-    """The transformations that turn the layers of one network into those of another, which is wider in some."""
-    pairs = enumerate(zip(parent, child, strict=True))
-    return tuple([Net2Wider(index, after.width or 0) for index, (before, after) in pairs if before != after])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from eas_tf.architecture import Architecture, Transformation
+from eas_tf.architecture import Architecture, Move
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.evaluation.protocol import Request, Result
@@ -99,7 +99,7 @@ def measured(parent: LayerGraph, images: ImageData) -> LayerGraph:
 def grown(
     parent: LayerGraph,
     architecture: Architecture,
-    transformations: Sequence[Transformation],
+    transformations: Sequence[Move],
     *,
     seed: int,
     symmetry_breaking: SymmetryBreaking,

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from eas_tf.architecture import Architecture, Transformation
+from eas_tf.architecture import Architecture, Move
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.training.metrics import Found, Metric, balanced_accuracy
 from eas_tf.training.recipe import Recipe
@@ -16,7 +16,7 @@ class Request:
 
     parent: str
     """The digest of the parent's graph; empty where no weights are involved."""
-    transformations: tuple[Transformation, ...]
+    transformations: tuple[Move, ...]
     """What turns the parent into the child, in order."""
     architecture: Architecture
     """The child's."""

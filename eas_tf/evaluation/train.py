@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn, TypeAlias
 
-from eas_tf.architecture import Transformation
+from eas_tf.architecture import Move
 from eas_tf.errors import InvalidConfiguration, Stopped
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child, Family
@@ -22,7 +22,7 @@ OnChild: TypeAlias = Callable[[int, Request, Child], None]
 #: Gives the result of a request, known by its number in its call of `evaluate`, that was told of in an earlier process.
 Recall: TypeAlias = Callable[[int, Request], Result | None]
 
-_Key: TypeAlias = tuple[tuple[Transformation, ...], Recipe | None]
+_Key: TypeAlias = tuple[tuple[Move, ...], Recipe | None]
 
 
 class TrainEvaluator:

@@ -17,12 +17,10 @@ def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: Evaluat
     config, images = plan.config, plan.images
     return EASVectorEnv(
         networks,
-        space=config.space,
+        space=plan.space,
         input_shape=images.input_shape,
         classes=images.classes,
         start=str(start),
-        schedule=config.schedule,
-        max_parameters=config.max_params,
         metric=config.metric,
         price_parameters=config.price_parameters,
         price_multiply_adds=config.price_multiply_adds,

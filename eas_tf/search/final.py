@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eas_tf.architecture import parse_transformation
+from eas_tf.architecture import parse_move
 from eas_tf.errors import InvalidConfiguration, RunBusy, RunDamaged
 from eas_tf.evaluation.child import grown, measured
 from eas_tf.files import write_whole
@@ -106,7 +106,7 @@ def inherited_weights(plan: FinalPlan) -> LayerGraph:
         graph, _ = grown(
             measured(_recorded_weights(plan, parent), plan.images),
             plan.architecture(parent),
-            [parse_transformation(text) for text in network.transformations.split()],
+            [parse_move(text) for text in network.transformations.split()],
             seed=network.seed,
             symmetry_breaking=plan.symmetry_breaking,
         )

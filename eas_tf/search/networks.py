@@ -9,7 +9,7 @@ from shlex import quote
 
 import tensorflow as tf
 
-from eas_tf.architecture import Architecture, parse_architecture, parse_transformation
+from eas_tf.architecture import Architecture, parse_architecture, parse_move
 from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
@@ -158,7 +158,7 @@ class Networks:
         recipe, curve = self._plan.recipe, json.loads(network.curve)
         return Request(
             parent="",  # It is in the family, and changes nothing.
-            transformations=tuple(map(parse_transformation, network.transformations.split())),
+            transformations=tuple(map(parse_move, network.transformations.split())),
             architecture=self.architecture(network),
             seed=network.seed,
             recipe=replace(recipe, epochs=network.epochs) if network.kind == "promoted" else None,

@@ -47,7 +47,7 @@ class Plan:
         resolved = config.resolved()
         if not resolved.resume:
             check_free(resolved.output)
-        space = space_named(resolved.space, config.max_params)
+        space = space_named(resolved.space, max_parameters=config.max_params, schedule=resolved.schedule)
         images = data.load(
             config.dataset, data_dir=config.data_dir, download=config.download, crop_and_flip=config.crop_and_flip
         )

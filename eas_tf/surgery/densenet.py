@@ -6,12 +6,13 @@ concatenations, takes them in with shares. Where they are copied from depends on
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import keras
 import numpy as np
 
 from eas_tf.architecture import Conv, DenseLayer, DenseNet, Net2Deeper, Net2Wider, Shape, Softmax, Transition
-from eas_tf.architecture.densenet import BOTTLENECK, DenseNetLayer
+from eas_tf.architecture.densenet.network import BOTTLENECK, DenseNetLayer
 from eas_tf.errors import IllegalTransformation
 from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
 from eas_tf.surgery.deepen import NOISE as IDENTITY_NOISE
@@ -45,10 +46,10 @@ def lower(architecture: DenseNet, mean: Sequence[float], std: Sequence[float]) -
     return LayerGraph(tuple(nodes), (nodes[-1].name,))
 
 
-def widened(
+def _widened(
     graph: LayerGraph,
     architecture: DenseNet,
-    transformation: Net2Wider,
+    move: Net2Wider,
     *,
     rng: np.random.Generator,
     symmetry_breaking: SymmetryBreaking,
@@ -57,18 +58,18 @@ def widened(
 
     A bottleneck is widened first, so that its layer's last convolution has as many inputs as there are filters for.
     """
-    nodes = _nodes_of(graph, architecture, transformation.layer)
+    nodes = _nodes_of(graph, architecture, move.layer)
     *bottleneck, main = (node.name for node in nodes if node.layer == "Conv2D")
-    widths = [*((name, BOTTLENECK * transformation.width) for name in bottleneck), (main, transformation.width)]
+    widths = [*((name, BOTTLENECK * move.width) for name in bottleneck), (main, move.width)]
     for name, width in widths:
         graph = widen_graph(graph, name, width, rng=rng, symmetry_breaking=symmetry_breaking)
     return graph
 
 
-def deepened(
+def _deepened(
     graph: LayerGraph,
     architecture: DenseNet,
-    transformation: Net2Deeper,
+    move: Net2Deeper,
     *,
     rng: np.random.Generator,
     symmetry_breaking: SymmetryBreaking,
@@ -78,7 +79,7 @@ def deepened(
     Raises:
         IllegalTransformation: If the moments that the new layer's batch norm needs were not measured.
     """
-    index, child = transformation.index_in(architecture), transformation.apply(architecture)
+    index, child = move.index_in(architecture), move.apply(architecture)
     above, noisy = _nodes_of(graph, architecture, index - 1), symmetry_breaking == "noise"
     template = _chain(child, index, "inserted")
     new = _identity_layer if architecture.kind == "DenseNet-post" else _copied_layer
@@ -232,3 +233,7 @@ def _joined(chain: Sequence[Node], before: str) -> list[Node]:
     if nodes[-1].layer == "Concatenate":
         nodes[-1] = replace(nodes[-1], inputs=(before, *nodes[-1].inputs))
     return nodes
+
+
+#: How each kind of move is carried out.
+MOVES: dict[type[Any], Any] = {Net2Wider: _widened, Net2Deeper: _deepened}

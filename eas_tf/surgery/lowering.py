@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from eas_tf.architecture import Architecture, DenseNet, Net2Deeper, Net2Wider, PlainCNN, Transformation
-from eas_tf.errors import InvalidConfiguration
+from eas_tf.architecture import Architecture, DenseNet, Move, PlainCNN
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration
 from eas_tf.surgery import densenet, plain
 from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.graph import LayerGraph
@@ -18,27 +18,10 @@ from eas_tf.surgery.graph import LayerGraph
 class _Kind(Protocol):
     """What the module of a kind of architecture brings; `architecture` is of that kind."""
 
+    MOVES: dict[type[Any], Any]
+    """What carries out each kind of move on the graph of a network that it fits."""
+
     def lower(self, architecture: Any, mean: Sequence[float], std: Sequence[float]) -> LayerGraph: ...
-
-    def widened(
-        self,
-        graph: LayerGraph,
-        architecture: Any,
-        transformation: Net2Wider,
-        *,
-        rng: np.random.Generator,
-        symmetry_breaking: SymmetryBreaking,
-    ) -> LayerGraph: ...
-
-    def deepened(
-        self,
-        graph: LayerGraph,
-        architecture: Any,
-        transformation: Net2Deeper,
-        *,
-        rng: np.random.Generator,
-        symmetry_breaking: SymmetryBreaking,
-    ) -> LayerGraph: ...
 
 
 _KINDS: dict[type, _Kind] = {PlainCNN: plain, DenseNet: densenet}
@@ -80,7 +63,7 @@ def initialise(graph: LayerGraph, *, rng: np.random.Generator) -> LayerGraph:
 def transform(
     parent: LayerGraph,
     architecture: Architecture,
-    transformations: Iterable[Transformation],
+    transformations: Iterable[Move],
     *,
     rng: np.random.Generator,
     symmetry_breaking: SymmetryBreaking = "shares",
@@ -105,12 +88,11 @@ def transform(
     check_symmetry_breaking(symmetry_breaking)
     _check_graph(parent, architecture)
     kind, graph = _kind_of(architecture), parent
-    for transformation in transformations:
-        child = transformation.apply(architecture)
-        if isinstance(transformation, Net2Wider):
-            graph = kind.widened(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)
-        else:
-            graph = kind.deepened(graph, architecture, transformation, rng=rng, symmetry_breaking=symmetry_breaking)
+    for move in transformations:
+        child = move.apply(architecture)
+        if type(move) not in kind.MOVES:
+            raise IllegalTransformation(f"Surgery has no way to carry out {move} on {architecture}.")
+        graph = kind.MOVES[type(move)](graph, architecture, move, rng=rng, symmetry_breaking=symmetry_breaking)
         architecture = child
     return graph.renamed([node.name for node in lower(architecture).nodes])
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from math import prod
+from typing import Any
 
 import keras
 import numpy as np
@@ -41,30 +42,30 @@ def lower(architecture: PlainCNN, mean: Sequence[float], std: Sequence[float]) -
     return LayerGraph((*before, *linked(nodes, before[-1].name)), (nodes[-1].name,))
 
 
-def widened(
+def _widened(
     graph: LayerGraph,
     architecture: PlainCNN,  # noqa: ARG001 - the graph says all
-    transformation: Net2Wider,
+    move: Net2Wider,
     *,
     rng: np.random.Generator,
     symmetry_breaking: SymmetryBreaking,
 ) -> LayerGraph:
     """The graph of `architecture` with one wider layer."""
-    name = _main_nodes(graph)[transformation.layer].name
-    return widen_graph(graph, name, transformation.width, rng=rng, symmetry_breaking=symmetry_breaking)
+    name = _main_nodes(graph)[move.layer].name
+    return widen_graph(graph, name, move.width, rng=rng, symmetry_breaking=symmetry_breaking)
 
 
-def deepened(
+def _deepened(
     graph: LayerGraph,
     architecture: PlainCNN,
-    transformation: Net2Deeper,
+    move: Net2Deeper,
     *,
     rng: np.random.Generator,
     symmetry_breaking: SymmetryBreaking,
 ) -> LayerGraph:
     """The graph of `architecture` with one more layer, the identity."""
-    index, child = transformation.index_in(architecture), transformation.apply(architecture)
-    after = _input_of_layer(graph, index, transformation)
+    index, child = move.index_in(architecture), move.apply(architecture)
+    after = _input_of_layer(graph, index, move)
     chain = _chain(child.layers[index], child.shape_before(index), "inserted")
     return deepen_graph(graph, after, chain, rng=rng, symmetry_breaking=symmetry_breaking)
 
@@ -75,10 +76,10 @@ def _main_nodes(graph: LayerGraph) -> list[Node]:
     return [node for node in graph.nodes if node.layer in kinds]
 
 
-def _input_of_layer(graph: LayerGraph, index: int, transformation: Net2Deeper) -> str:
+def _input_of_layer(graph: LayerGraph, index: int, move: Net2Deeper) -> str:
     """The node after which a new layer number `index` goes: a convolution goes before flattening."""
     (before,) = _main_nodes(graph)[index].inputs
-    return graph[before].inputs[0] if graph[before].layer == "Flatten" and transformation.kernel else before
+    return graph[before].inputs[0] if graph[before].layer == "Flatten" and move.kernel else before
 
 
 def _names(architecture: PlainCNN) -> list[str]:
@@ -105,3 +106,7 @@ def _chain(layer: Layer, before: Shape, name: str) -> list[Node]:
             return [unlinked(pool(size, stride, name=name, **IMAGES), layer.output_shape(before))]
         case Softmax(classes=classes):
             return classifier(prod(before), classes)
+
+
+#: How each kind of move is carried out.
+MOVES: dict[type[Any], Any] = {Net2Wider: _widened, Net2Deeper: _deepened}

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import (
     DENSENET_SPACES,
+    deepen_mask,
     densenets_in_spaces,
     descendant,
     legal_deepenings,
     legal_widenings,
     random_chain,
     transformation_chains,
+    widen_together,
 )
 
 from eas_tf.architecture import (
@@ -25,6 +27,7 @@ from eas_tf.architecture import (
     Net2Deeper,
     Net2Wider,
     PlainCNN,
+    State,
     Transition,
     parse_architecture,
     space_named,
@@ -63,7 +66,7 @@ def test_the_named_spaces_are_that_of_the_paper_and_a_small_one():
 def test_deepen_mask_is_true_exactly_where_the_child_stays_inside(case):
     """A position is the number of layers before the new one, so position 0 of a block has nothing to copy."""
     architecture, space = case
-    mask = space.deepen_mask(architecture)
+    mask = deepen_mask(space, architecture)
     assert (len(mask), {*map(len, mask)}) == (space.max_blocks, {space.block_length})
     for block, position in product(range(space.max_blocks), range(space.block_length)):
         try:
@@ -75,21 +78,14 @@ def test_deepen_mask_is_true_exactly_where_the_child_stays_inside(case):
 
 @settings(deadline=None, max_examples=30)
 @given(densenets_in_spaces())
-def test_deepening_is_the_transformation_behind_an_entry_and_refuses_what_the_mask_does(case):
+def test_an_insertion_is_the_move_behind_an_entry(case):
     architecture, space = case
-    mask = space.deepen_mask(architecture)
-    for block, position in product(range(-1, space.max_blocks + 1), range(-1, space.block_length + 1)):
-        inside = 0 <= block < space.max_blocks and 0 <= position < space.block_length
-        if inside and mask[block][position][0]:
-            deeper = space.deepening(architecture, block, position, 0)
-            assert deeper == Net2Deeper(block, position - 1, None)
-            assert deeper.index_in(architecture) == architecture.blocks[block].start + position
-        else:
-            with pytest.raises(IllegalTransformation, match="does not allow it"):
-                space.deepening(architecture, block, position, 0)
-    for kernel in (-1, 1):
-        with pytest.raises(IllegalTransformation):
-            space.deepening(architecture, 0, 1, kernel)
+    for block, position, _ in np.argwhere(deepen_mask(space, architecture)).tolist():
+        state = replace(space, schedule=("deepen",)).act(State(architecture), (block, position, 0))
+        (deeper,) = state.moves
+        assert deeper == Net2Deeper(block, position - 1, None)
+        assert deeper.index_in(architecture) == architecture.blocks[block].start + position
+        assert state.architecture == deeper.apply(architecture)
 
 
 @settings(deadline=None, max_examples=60)
@@ -99,11 +95,11 @@ def test_every_choice_that_the_widen_mask_allows_stays_inside(case, data):
     architecture, space = case
     mask = space.widen_mask(architecture)
     legal = [index for index, allowed in enumerate(mask) if allowed]
-    assert len(mask) == len(architecture.layers)
+    assert len(mask) == space.max_layers
     subset = data.draw(st.lists(st.sampled_from(legal), unique=True)) if legal else []
-    child = descendant(architecture, space.widening(architecture, subset))
+    child = descendant(architecture, widen_together(space, architecture, subset))
     space.check(child)
-    assert child == space.widened(architecture, subset)
+    assert child == space.climbed(architecture, subset)
     for index, (before, after) in enumerate(zip(architecture.layers, child.layers, strict=True)):
         assert space.rung(after) == space.rung(before) + (index in subset)
         assert before == after or index in subset or (space.rederive and not isinstance(before, DenseLayer))
@@ -122,12 +118,10 @@ def test_the_widen_mask_is_every_dense_layer_below_the_last_rung_or_cannot_be_en
     free = replace(space, max_parameters=None)
     assert {index for index, allowed in enumerate(free.widen_mask(architecture)) if allowed} == possible
     for index in possible - legal:
-        assert not is_inside(space, space.widened(architecture, [*legal, index]))
-        with pytest.raises(IllegalTransformation, match=rf"Cannot widen layer {index} "):
-            space.widening(architecture, [index])
+        assert not is_inside(space, space.climbed(architecture, [*legal, index]))
     for index in {*range(-len(architecture.layers), len(architecture.layers) + 1)} - possible:
         with pytest.raises(IllegalTransformation):
-            space.widening(architecture, [index])
+            widen_together(space, architecture, [index])
 
 
 def test_the_widen_mask_near_the_limit_by_hand():
@@ -147,7 +141,7 @@ def test_the_widen_mask_near_the_limit_by_hand():
 
 @every_space
 def test_widening_nothing_is_nothing(space):
-    assert space.widening(space.start_network((8, 8, 1), 10), []) == ()
+    assert widen_together(space, space.start_network((8, 8, 1), 10), []) == ()
 
 
 @settings(deadline=None, max_examples=30)
@@ -184,7 +178,7 @@ def test_rederived_widths_are_those_of_the_paper_s_code_and_never_shrink(case, d
     widenings = legal_widenings(architecture, space)
     subset = data.draw(st.sets(st.sampled_from([step.layer for step in widenings]))) if widenings else set()
     subset = {index for index in subset if isinstance(architecture.layers[index], DenseLayer)}
-    child = space.widened(architecture, subset)
+    child = space.climbed(architecture, subset)
     growths = [layer.growth for layer in child.layers if isinstance(layer, DenseLayer)]
     for index, (before, after) in enumerate(zip(architecture.layers, child.layers, strict=True)):
         if subset and isinstance(before, Conv):
@@ -198,10 +192,10 @@ def test_rederived_widths_are_those_of_the_paper_s_code_and_never_shrink(case, d
 def test_rederiving_by_hand():
     """Growths 4, 6, 4, 4: 2 * 18 / 4 = 9 filters in the stem; 9 + 4 + 6 = 19 channels, 9 in the transition."""
     space = replace(DIGITS, rederive=True)
-    widening = space.widening(SMALL, [2])
+    widening = widen_together(space, SMALL, [2])
     assert widening == (Net2Wider(0, 9), Net2Wider(2, 6), Net2Wider(3, 9))
     assert str(descendant(SMALL, widening)) == "DenseNet-BC: C(9,3,1), D(4), D(6), T(9), 2xD(4), SM(10)"
-    assert DIGITS.widening(SMALL, [2]) == (Net2Wider(2, 6),)
+    assert widen_together(DIGITS, SMALL, [2]) == (Net2Wider(2, 6),)
 
 
 def test_tokens_by_hand():
@@ -276,7 +270,7 @@ def test_no_map_in_a_space_can_have_too_many_channels():
     space = replace(DENSENET, growth_rates=(2_183, 2_184), rederive=True)
     network = DenseNet.parse("DenseNet: C(32768,3,1), 15xD(2183), T(32768), 15xD(2183), SM(10)")
     space.check(network)
-    largest = space.widened(network, [i for i, legal in enumerate(space.widen_mask(network)) if legal])
+    largest = space.climbed(network, [i for i, legal in enumerate(space.widen_mask(network)) if legal])
     space.check(largest)
     assert max(shape[-1] for shape in largest.shapes) == 32_768 + 15 * 2_184
 

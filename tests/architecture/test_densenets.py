@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, densenets
 
-from eas_tf.architecture import Conv, DenseLayer, DenseNet, PlainCNN, Softmax, Transition, parse_architecture, width_of
-from eas_tf.architecture.densenet import KINDS
+from eas_tf.architecture import Conv, DenseLayer, DenseNet, PlainCNN, Softmax, Transition, parse_architecture
+from eas_tf.architecture.densenet.network import KINDS
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
 SMALL = DenseNet.parse("DenseNet-BC: C(8,3,1), 2xD(4), T(7), D(5), D(6), SM(10)", (9, 8, 1))
@@ -110,8 +110,8 @@ def test_the_issue_s_string():
 @given(any_densenet, st.data())
 def test_widening_and_deepening_change_one_layer(network, data):
     """The parameters of the child are more, and its string reads back as itself."""
-    index = data.draw(st.sampled_from([i for i, layer in enumerate(network.layers) if width_of(layer) is not None]))
-    wider = network.widened(index, width_of(network.layers[index]) + data.draw(st.integers(1, 9)))
+    index = data.draw(st.sampled_from([i for i, layer in enumerate(network.layers) if layer.width is not None]))
+    wider = network.widened(index, network.layers[index].width + data.draw(st.integers(1, 9)))
     assert [i for i, pair in enumerate(zip(network.layers, wider.layers, strict=True)) if len({*pair}) > 1] == [index]
     block = data.draw(st.integers(0, len(network.blocks) - 1))
     position = data.draw(st.integers(0, len(network.blocks[block]) - 1))

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, plain_networks, search_spaces
 
-from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax, width_of
+from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
 from eas_tf.errors import InvalidArchitecture
 
 TABLE_1 = SPACES["paper"].start
@@ -127,7 +127,7 @@ def test_blocks(text, blocks):
 @given(plain_networks())
 def test_blocks_hold_each_layer_with_a_width_once(network):
     in_blocks = [index for block in network.blocks for index in block]
-    assert in_blocks == [index for index, layer in enumerate(network.layers) if width_of(layer) is not None]
+    assert in_blocks == [index for index, layer in enumerate(network.layers) if layer.width is not None]
     *convolutional, connected = network.blocks
     assert convolutional
     for block in convolutional:
@@ -140,7 +140,7 @@ def test_blocks_hold_each_layer_with_a_width_once(network):
 
 def test_width_of():
     layers = PlainCNN.parse("C(4,3,1), P(2,2,MAX), FC(8), SM(10)").layers
-    assert [width_of(layer) for layer in layers] == [4, None, 8, None]
+    assert [layer.width for layer in layers] == [4, None, 8, None]
 
 
 @pytest.mark.parametrize(

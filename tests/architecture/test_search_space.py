@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from strategies import (
     PLAIN_SPACES,
     TINY,
+    deepen_mask,
     descendant,
     legal_deepenings,
     legal_widenings,
@@ -16,9 +17,10 @@ from strategies import (
     random_chain,
     search_spaces,
     transformation_chains,
+    widen_together,
 )
 
-from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN, space_named
+from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN, State, space_named
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 
 PAPER, LARGE, TOY, DIGITS = SPACES["paper"], SPACES["large"], SPACES["toy"], SPACES["digits"]
@@ -53,7 +55,7 @@ def legal_child(space, architecture, block, position, kernel):
 @given(st.one_of(networks_in_spaces(TINY), networks_in_spaces()))
 def test_deepen_mask_is_true_exactly_where_the_child_stays_inside(case):
     architecture, space = case
-    mask = space.deepen_mask(architecture)
+    mask = deepen_mask(space, architecture)
     assert len(mask) == space.max_blocks
     assert all(len(positions) == space.block_length for positions in mask)
     assert all(len(kernels) == len(space.kernels) for positions in mask for kernels in positions)
@@ -63,31 +65,32 @@ def test_deepen_mask_is_true_exactly_where_the_child_stays_inside(case):
 
 @settings(deadline=None, max_examples=30)
 @given(networks_in_spaces(TINY))
-def test_deepening_builds_what_the_mask_allows_and_refuses_the_rest(case):
+def test_an_insertion_builds_what_the_mask_allows(case):
     architecture, space = case
-    mask = space.deepen_mask(architecture)
+    mask = deepen_mask(space, architecture)
     for block, position, kernel in places(space):
         if mask[block][position][kernel]:
-            child = space.deepening(architecture, block, position, kernel).apply(architecture)
+            state = replace(space, schedule=("deepen",)).act(State(architecture), (block, position, kernel))
+            child = state.architecture
+            assert state.moves == (space.insertion(architecture, block, position, kernel),)
             space.check(child)
             assert len(child.layers) == len(architecture.layers) + 1
             assert len(child.blocks[block]) == len(architecture.blocks[block]) + 1
-        else:
-            with pytest.raises(IllegalTransformation):
-                space.deepening(architecture, block, position, kernel)
 
 
-@pytest.mark.parametrize("place", [(-1, 1, 0), (5, 0, 0), (0, -1, 0), (0, 10, 0), (0, 1, -1), (0, 1, 3), (99, 99, 99)])
-def test_deepening_refuses_places_beyond_the_mask(place):
-    with pytest.raises(IllegalTransformation):
-        PAPER.deepening(TABLE_1, *place)
+@pytest.mark.parametrize(
+    "place", [(-1, 1, 0), (5, 0, 0), (0, -1, 0), (0, 10, 0), (0, 1, -1), (0, 1, 3), (99, 99, 99), (1, 1)]
+)
+def test_a_choice_of_another_shape_is_refused(place):
+    with pytest.raises(IllegalTransformation, match="from 0 to below"):
+        PAPER.act(State(TABLE_1), place)
 
 
 @settings(deadline=None, max_examples=30)
 @given(networks_in_spaces())
 def test_nothing_goes_before_the_first_convolution(case):
     architecture, space = case
-    assert not any(space.deepen_mask(architecture)[0][0])
+    assert not any(deepen_mask(space, architecture)[0][0])
 
 
 @settings(deadline=None, max_examples=30)
@@ -95,12 +98,12 @@ def test_nothing_goes_before_the_first_convolution(case):
 def test_no_kernel_but_the_first_is_legal_in_the_fully_connected_block(case):
     architecture, space = case
     connected = len(architecture.blocks) - 1
-    assert not any(any(kernels[1:]) for kernels in space.deepen_mask(architecture)[connected])
+    assert not any(any(kernels[1:]) for kernels in deepen_mask(space, architecture)[connected])
 
 
 def test_the_deepen_mask_of_table_1():
     """One layer a block, so positions 0 and 1, but not 0 of block 0; of the last block only kernel number 0."""
-    legal = {place for place in places(PAPER) if PAPER.deepen_mask(TABLE_1)[place[0]][place[1]][place[2]]}
+    legal = {place for place in places(PAPER) if deepen_mask(PAPER, TABLE_1)[place[0]][place[1]][place[2]]}
     convolutions = {(block, position, kernel) for block in range(4) for position in (0, 1) for kernel in range(3)}
     assert legal == (convolutions - {(0, 0, 0), (0, 0, 1), (0, 0, 2)}) | {(4, 0, 0), (4, 1, 0)}
 
@@ -108,9 +111,9 @@ def test_the_deepen_mask_of_table_1():
 def test_no_layer_is_inserted_that_would_be_wider_than_the_last_rung():
     """An 8x8 map of 16 flattens to 1,024 features, the last rung of `paper`; one of 17 to 1,088, below `large`'s."""
     fits, exceeds = (PlainCNN.parse(f"C({n},3,1), P(4,4,AVG), FC(64), SM(10)") for n in (16, 17))
-    assert [PAPER.deepen_mask(n)[1][0][0] for n in (fits, exceeds)] == [True, False]
-    assert [LARGE.deepen_mask(n)[1][0][0] for n in (fits, exceeds)] == [True, True]
-    assert PAPER.deepen_mask(exceeds)[1][1][0]
+    assert [deepen_mask(PAPER, n)[1][0][0] for n in (fits, exceeds)] == [True, False]
+    assert [deepen_mask(LARGE, n)[1][0][0] for n in (fits, exceeds)] == [True, True]
+    assert deepen_mask(PAPER, exceeds)[1][1][0]
 
 
 @settings(deadline=None, max_examples=50)
@@ -174,19 +177,16 @@ def test_the_widen_mask_of_table_1_near_the_limit():
 
 @settings(deadline=None, max_examples=30)
 @given(networks_in_spaces())
-def test_widening_refuses_what_the_mask_does(case):
+def test_what_has_no_next_rung_is_not_widened(case):
     architecture, space = case
-    for index, legal in enumerate(space.widen_mask(architecture)):
-        if not legal:
-            with pytest.raises(IllegalTransformation):
-                space.widening(architecture, [index])
-    for index in (-1, len(architecture.layers)):
-        with pytest.raises(IllegalTransformation):
-            space.widening(architecture, [index])
+    last = [i for i, layer in enumerate(architecture.layers) if space.next_width(layer) is None]
+    for index in (-1, *last, len(architecture.layers)):
+        with pytest.raises(IllegalTransformation, match=rf"have a next rung. Received: {index}$"):
+            widen_together(space, architecture, [index])
 
 
 def test_widening_nothing_is_nothing():
-    assert PAPER.widening(TABLE_1, []) == ()
+    assert widen_together(PAPER, TABLE_1, []) == ()
 
 
 @settings(deadline=None, max_examples=30)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import plain_networks
 
-from eas_tf.architecture import SPACES, Conv, Dense, Net2Deeper, Net2Wider, PlainCNN, parse_transformation
+from eas_tf.architecture import SPACES, Conv, Dense, Net2Deeper, Net2Wider, PlainCNN, parse_move
 from eas_tf.errors import IllegalTransformation
 
 TABLE_1 = PlainCNN.parse(SPACES["paper"].start)
@@ -19,7 +19,7 @@ TRANSFORMATIONS = st.one_of(
 
 @given(TRANSFORMATIONS)
 def test_parse_is_the_inverse_of_str(transformation):
-    assert parse_transformation(str(transformation)) == transformation
+    assert parse_move(str(transformation)) == transformation
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_parse_is_the_inverse_of_str(transformation):
     ],
 )
 def test_str_is_the_inverse_of_parse(text, transformation):
-    assert parse_transformation(text) == transformation
+    assert parse_move(text) == transformation
     assert str(transformation) == text
 
 
@@ -79,7 +79,7 @@ MALFORMED = [
 @pytest.mark.parametrize("text", MALFORMED, ids=[repr(text[:30]) for text in MALFORMED])
 def test_a_malformed_string_is_refused(text):
     with pytest.raises(IllegalTransformation) as refusal:
-        parse_transformation(text)
+        parse_move(text)
     assert str(refusal.value).isprintable()
     assert len(str(refusal.value)) < 400
 
@@ -87,7 +87,7 @@ def test_a_malformed_string_is_refused(text):
 @given(st.one_of(st.text(), st.text(alphabet="wideprx(),0123456789-\n\u0664")))
 def test_any_text_is_either_refused_or_read_completely(text):
     try:
-        transformation = parse_transformation(text)
+        transformation = parse_move(text)
     except IllegalTransformation:
         return
     assert text.isascii()

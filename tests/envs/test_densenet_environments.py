@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from playing import INFO, OBSERVATION, SHORT, RecordingEvaluator, legal_action, rollout, surrogate
 
-from eas_tf.architecture import SPACES, DenseLayer, DenseNet, parse_transformation
+from eas_tf.architecture import SPACES, DenseLayer, DenseNet, parse_move
 from eas_tf.envs import EASEnv
 from eas_tf.errors import EASError, InvalidArchitecture
 
@@ -54,7 +54,7 @@ def test_an_episode_ends_at_what_its_transformations_lead_to(name, seed):
     steps = rollout(env, seed=seed, actions=seed)
     network = DenseNet.parse(env.unwrapped.process.space.start, env.unwrapped.architecture.input_shape)
     for text in steps[-1][INFO]["transformations"].split():
-        network = parse_transformation(text).apply(network)
+        network = parse_move(text).apply(network)
     assert network == env.unwrapped.architecture
     assert str(network) == steps[-1][INFO]["architecture"]
     assert all(env.observation_space.contains(step[OBSERVATION]) for step in steps)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, networks_in_spaces, plain_networks
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
-from eas_tf.architecture.plain_space import KINDS
+from eas_tf.architecture.plain.space import KINDS
 from eas_tf.envs.encoding import FIELDS, Encoder, token_limits
 from eas_tf.envs.episode import observation_space
 from eas_tf.envs.transition import Process, initial, observation
@@ -54,8 +54,8 @@ def test_known_tokens(string, layer, token):
 @given(networks_in_spaces())
 def test_tokens_lie_in_the_observation_space_and_are_padded_with_zeros(case):
     architecture, space = case
-    process = Process(space=space, start=architecture, schedule=("deepen",))
-    seen = observation(process, initial(process))
+    process = Process(space=space, start=architecture)
+    seen = observation(process, initial(process), space.decision(initial(process)))
     assert observation_space(process).contains(seen)
     layers = seen["layers"]
     assert layers.shape == (space.max_layers, len(FIELDS))

@@ -9,7 +9,7 @@ from gymnasium.utils.env_checker import data_equivalence
 from playing import INFO, OBSERVATION, REWARD, SHORT, TERMINATED, RecordingEvaluator, legal_action, rollout, surrogate
 
 from eas_tf import data
-from eas_tf.architecture import SPACES, PlainCNN, parse_transformation
+from eas_tf.architecture import SPACES, PlainCNN, parse_move
 from eas_tf.envs import EASEnv
 from eas_tf.errors import EASError, InvalidArchitecture, InvalidConfiguration
 from eas_tf.evaluation.start import train_start
@@ -58,7 +58,7 @@ def test_the_request_and_the_last_info_describe_the_child():
     assert request.architecture == child
     assert info["architecture"] == str(child)
     assert info["parameters"] == child.parameter_count
-    assert tuple(map(parse_transformation, info["transformations"].split())) == request.transformations
+    assert tuple(map(parse_move, info["transformations"].split())) == request.transformations
     assert (info["accuracy"], info["failure"], info["illegal"]) == (0.25, "", False)
     assert not {"accuracy", "score", "failure", "transformations"} & set().union(*(step[INFO] for step in steps[:-1]))
 

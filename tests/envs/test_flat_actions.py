@@ -80,9 +80,9 @@ def test_every_action_does_what_its_number_says_if_it_is_legal_and_nothing_if_no
         *_, info = env.step(action)
         expected = network
         if legal and action < 150:
-            expected = space.deepening(network, *map(int, np.unravel_index(action, (5, 10, 3)))).apply(network)
+            expected = space.insertion(network, *map(int, np.unravel_index(action, (5, 10, 3)))).apply(network)
         elif legal and action < NOTHING:
-            expected = space.widened(network, [action - 150])
+            expected = space.climbed(network, [action - 150])
         assert info["architecture"] == str(expected)
         assert info["illegal"] == (not legal)
         worked += legal

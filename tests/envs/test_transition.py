@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from playing import INFO, OBSERVATION, RecordingEvaluator, rollout
 from strategies import TINY, networks_in_spaces
 
-from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN
+from eas_tf.architecture import SCHEDULE, SPACES, Net2Deeper, Net2Wider, PlainCNN
 from eas_tf.envs import EASEnv
-from eas_tf.envs.transition import DUE, SCHEDULE, Process, action_mask, due, initial, observation, reward, transition
+from eas_tf.envs.transition import Process, action_mask, initial, observation, reward, transition
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 
 PAPER = SPACES["paper"]
@@ -25,11 +25,10 @@ NOWHERE = np.zeros(50, np.int8)
 def after_one_step(case, kind, **action):
     """The state after the first step of an episode, whether it was legal, and the mask before."""
     architecture, space = case
-    process = Process(space=space, start=architecture, schedule=(kind, "widen"))
-    mask = action_mask(process, initial(process))
-    kept = {part: array.copy() for part, array in mask.items()}
-    state, legal = transition(process, initial(process), action, mask)
-    assert all((mask[part] == kept[part]).all() for part in mask), "transitions are pure"
+    process = Process(space=replace(space, schedule=(kind, "widen")), start=architecture)
+    decision = process.space.decision(initial(process))
+    mask = action_mask(process, decision)
+    state, legal = transition(process, initial(process), action, decision)
     assert state.steps == 1
     return state, legal, mask
 
@@ -61,12 +60,12 @@ def test_an_insertion_is_legal_exactly_where_the_child_stays_inside_the_space(ca
         state, legal, mask = after_one_step(case, "deepen", deepen=[block, position, kernel])
         assert legal == bool(mask["deepen"][block, position, kernel]) == (child is not None)
         assert state.architecture == (child or architecture)
-        assert state.transformations == ((deeper,) if child else ())
+        assert state.moves == ((deeper,) if child else ())
         anything |= legal
     for kernel in range(len(space.kernels)):
         state, legal, mask = after_one_step(case, "deepen", deepen=[0, 0, kernel])
         assert legal == bool(mask["deepen"][0, 0, kernel]) == (not anything and kernel == 0)
-        assert (state.architecture, state.transformations) == (architecture, ())
+        assert (state.architecture, state.moves) == (architecture, ())
     assert not mask["widen"].any()
 
 
@@ -81,7 +80,7 @@ def test_without_a_limit_a_widening_is_legal_exactly_where_the_child_stays_insid
         state, legal, mask = after_one_step(case, "widen", widen=np.arange(space.max_layers) == index)
         assert legal == bool(mask["widen"][index]) == (child is not None)
         assert state.architecture == (child or architecture)
-        assert state.transformations == ((Net2Wider(index, width),) if child else ())
+        assert state.moves == ((Net2Wider(index, width),) if child else ())
     assert not mask["deepen"].any()
 
 
@@ -98,14 +97,19 @@ def test_every_set_of_layers_in_the_mask_can_be_widened_and_no_other(case, data)
     for index in np.flatnonzero(chosen) if legal else ():
         expected = Net2Wider(int(index), space.next_width(architecture.layers[index])).apply(expected)
     assert state.architecture == expected
-    assert len(state.transformations) == (chosen.sum() if legal else 0)
+    assert len(state.moves) == (chosen.sum() if legal else 0)
     space.check(state.architecture)
 
 
 def action_mask_of(case):
     """The widening mask of a network."""
-    process = Process(space=case[1], start=case[0], schedule=("widen",))
-    return action_mask(process, initial(process))["widen"]
+    process = Process(space=replace(case[1], schedule=("widen",)), start=case[0])
+    return masks(process, initial(process))["widen"]
+
+
+def masks(process, state):
+    """What is legal in a state."""
+    return action_mask(process, process.space.decision(state))
 
 
 def test_the_mask_of_table_1():
@@ -115,14 +119,14 @@ def test_the_mask_of_table_1():
     (128 features, fewer than 1,024) and 1, and no choice of kernel: 3 + 3 * 6 + 2 = 23 entries. Layers 0, 2, 4, 6 and
     8 have a width below the last rung.
     """
-    process = Process(space=PAPER, start=TABLE_1, schedule=("deepen", "widen"))
+    process = Process(space=replace(PAPER, schedule=("deepen", "widen")), start=TABLE_1)
     expected = np.zeros((5, 10, 3), np.int8)
     expected[0, 1] = expected[1:4, :2] = 1
     expected[4, :2, 0] = 1
     assert expected.sum() == 23
-    np.testing.assert_array_equal(action_mask(process, initial(process))["deepen"], expected)
-    state, _ = transition(process, initial(process), {"deepen": [0, 0, 0]}, action_mask(process, initial(process)))
-    np.testing.assert_array_equal(np.flatnonzero(action_mask(process, state)["widen"]), [0, 2, 4, 6, 8])
+    np.testing.assert_array_equal(masks(process, initial(process))["deepen"], expected)
+    state, _ = transition(process, initial(process), {"deepen": [0, 0, 0]}, process.space.decision(initial(process)))
+    np.testing.assert_array_equal(np.flatnonzero(masks(process, state)["widen"]), [0, 2, 4, 6, 8])
 
 
 @settings(deadline=None, max_examples=15)
@@ -135,7 +139,7 @@ def test_random_legal_play_stays_inside_the_space_and_random_illegal_steps_chang
     space, rng = replace(SPACES[name], max_parameters=limit), np.random.default_rng(seed)
     observation, info = env.reset(seed=0)
     for step in range(9):
-        before, mask, kind = env.architecture, info["action_mask"], DUE[observation["kind"]]
+        before, mask, kind = env.architecture, info["action_mask"], env.process.due[observation["kind"]]
         legal = rng.random() < 0.6
         places = np.argwhere(mask[kind]) if legal else np.argwhere(mask[kind] == 0)
         choice = places[rng.integers(len(places))] if len(places) else ()
@@ -204,7 +208,7 @@ def test_an_insertion_outside_the_action_space_is_an_error(deepen):
     """A negative number must not count from the end: that would be another place, and a legal one."""
     env = EASEnv(evaluator=RecordingEvaluator())
     env.reset(seed=0)
-    with pytest.raises(gym.error.InvalidAction, match=r"block, position and kernel number, below .* Received: "):
+    with pytest.raises(gym.error.InvalidAction, match=r"is block, position, kernel, whole .* Received: "):
         env.step({"deepen": deepen, "widen": NOWHERE})
     assert str(env.architecture) == PAPER.start
     assert not env.step({"deepen": [0, 1, 0], "widen": NOWHERE})[INFO]["illegal"], "the step was not used up"
@@ -247,9 +251,10 @@ def test_the_due_part_follows_the_schedule():
     assert SCHEDULE == ("deepen",) * 5 + ("widen",) * 4
     process = Process(space=PAPER, start=TABLE_1)
     states = [replace(initial(process), steps=steps) for steps in range(10)]
-    assert [due(process, state) for state in states] == [*SCHEDULE, "over"]
-    assert [int(observation(process, state)["kind"]) for state in states] == [0] * 5 + [1] * 4 + [2]
-    assert [int(observation(process, state)["steps_left"]) for state in states] == list(range(9, -1, -1))
+    seen = [observation(process, state, process.space.decision(state)) for state in states]
+    assert [process.due[each["kind"]] for each in seen] == [*SCHEDULE, "over"]
+    assert [int(each["kind"]) for each in seen] == [0] * 5 + [1] * 4 + [2]
+    assert [int(each["steps_left"]) for each in seen] == list(range(9, -1, -1))
 
 
 def test_observations_lie_in_the_space_along_long_episodes():
@@ -258,11 +263,11 @@ def test_observations_lie_in_the_space_along_long_episodes():
         assert env.observation_space.contains(step[OBSERVATION])
 
 
-def test_a_process_refuses_a_start_outside_its_space():
+def test_a_start_outside_the_space_and_a_schedule_of_other_kinds_are_refused():
     with pytest.raises(InvalidArchitecture, match="outside the space 'toy'"):
         Process(space=SPACES["toy"], start=TABLE_1)
     with pytest.raises(InvalidConfiguration, match="A schedule is a list"):
-        Process(space=PAPER, start=TABLE_1, schedule=("deepen", "over"))
+        replace(PAPER, schedule=("deepen", "over"))
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import tensorflow_datasets as tfds
+from strategies import widen_together
 
 from eas_tf import data
 from eas_tf.architecture import space_named
@@ -34,8 +35,8 @@ def test_a_child_is_trained(name, tmp_path):
         data=images.fingerprint,
         recipe=recipe,
     )
-    wider = space.widening(architecture, [0, 2])
-    child = space.widened(architecture, [0, 2])
+    wider = widen_together(space, architecture, [0, 2])
+    child = space.climbed(architecture, [0, 2])
     request = Request(parent=family.digest, transformations=wider, architecture=child, seed=0)
     ((_, trained),) = InlineEngine(ChildTrainer(trainer, images)).run(family, [request])
     result = trained.result

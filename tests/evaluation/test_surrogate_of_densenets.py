@@ -72,7 +72,7 @@ def test_climbing_the_hill_of_legal_moves_ends_at_the_optimum(space):
 
 def neighbours(space, network):
     chosen = [step.layer for step in legal_widenings(network, space)]
-    yield from (space.widened(network, [i]) for i in chosen if isinstance(network.layers[i], DenseLayer))
+    yield from (space.climbed(network, [i]) for i in chosen if isinstance(network.layers[i], DenseLayer))
     yield from (move.apply(network) for move in legal_deepenings(network, space))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eas_tf.architecture import SPACES, DenseNet, parse_transformation
+from eas_tf.architecture import SPACES, DenseNet, parse_move
 from eas_tf.errors import exit_code
 from eas_tf.search.account import read
 from eas_tf.search.lineage import lineage
@@ -56,7 +56,7 @@ def test_a_search_on_the_closed_form_improves_on_its_start(rows, tmp_path):
     for row in rows[1:]:
         child = DenseNet.parse(rows[row["parent"]]["architecture"], (8, 8, 1))
         for text in row["transformations"].split():
-            child = parse_transformation(text).apply(child)
+            child = parse_move(text).apply(child)
         assert str(child) == row["architecture"]
         assert (child.parameter_count, child.multiply_adds) == (row["parameters"], row["multiply_adds"])
         SPACES["densenet-digits"].check(child)

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from eas_tf import data
-from eas_tf.architecture import PlainCNN, parse_transformation
+from eas_tf.architecture import PlainCNN, parse_move
 from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
@@ -77,7 +77,7 @@ def test_every_child_can_be_rebuilt_from_its_row(finished, rows):
     for row in children:
         child = PlainCNN.parse(start["architecture"], (8, 8, 1))
         for text in row["transformations"].split():
-            child = parse_transformation(text).apply(child)
+            child = parse_move(text).apply(child)
         assert str(child) == row["architecture"]
         assert child.parameter_count == row["parameters"]
         assert row["parent"] == 0

@@ -12,7 +12,7 @@ from strategies import descendant
 from trained_graphs import difference, frozen, images, logits, randomised, with_any_moments
 
 from eas_tf import data
-from eas_tf.architecture import DenseNet, Net2Deeper, Net2Wider, parse_architecture, width_of
+from eas_tf.architecture import DenseNet, Net2Deeper, Net2Wider, parse_architecture
 from eas_tf.errors import IllegalTransformation, InvalidConfiguration, UnsupportedLayer
 from eas_tf.evaluation.child import grown, measured
 from eas_tf.surgery import (
@@ -65,8 +65,8 @@ def random_chain(architecture, rng, length):
     chain = []
     for _ in range(length):
         if rng.random() < 0.5:
-            layer = int(rng.choice([i for i, each in enumerate(architecture.layers) if width_of(each)]))
-            step = Net2Wider(layer, width_of(architecture.layers[layer]) + int(rng.integers(1, 6)))
+            layer = int(rng.choice([i for i, each in enumerate(architecture.layers) if each.width]))
+            step = Net2Wider(layer, architecture.layers[layer].width + int(rng.integers(1, 6)))
         else:
             block = int(rng.integers(len(architecture.blocks)))
             step = Net2Deeper(block, int(rng.integers(len(architecture.blocks[block]))), None)

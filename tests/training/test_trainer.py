@@ -3,6 +3,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from strategies import widen_together
 
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, space_named
@@ -236,9 +237,9 @@ def test_a_network_grown_under_the_strategy_keeps_its_function_on_both_replicas(
     space = space_named("digits")
     architecture = space.start_network(digits.input_shape, digits.classes)
     parent = measure_moments(trainer.train(start, SCRATCH, seed=0).graph, digits.x_train[:128])
-    transformations = [space.deepening(architecture, 1, 1, 1)]
+    transformations = [space.insertion(architecture, 1, 1, 1)]
     child = transformations[0].apply(architecture)
-    transformations += space.widening(child, [0, 2, 3])
+    transformations += widen_together(space, child, [0, 2, 3])
     grown = transform(parent, architecture, transformations, rng=np.random.default_rng(0))
     strategy = make_strategy("mirrored")
     images = digits.x_val[:16].astype(np.float32)

@@ -6,34 +6,16 @@ the space.
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from eas_tf.architecture.layers import (
-    MAX_KERNEL,
-    MAX_WIDTH,
-    Conv,
-    Dense,
-    Layer,
-    Pool,
-    Shape,
-    Softmax,
-    width_of,
-    with_width,
-)
-from eas_tf.architecture.plain import PlainCNN
-from eas_tf.architecture.plain_optimum import PlainOptimum
-from eas_tf.architecture.space import (
-    DeepenMask,
-    Token,
-    affordable,
-    check_limits,
-    check_widening,
-    for_images,
-    not_insertable,
-)
-from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Shape, Softmax
+from eas_tf.architecture.layerwise import SCHEDULE, Layerwise, climbed
+from eas_tf.architecture.net2net import Net2Deeper
+from eas_tf.architecture.plain.network import PlainCNN
+from eas_tf.architecture.plain.optimum import PlainOptimum
+from eas_tf.architecture.space import Token, for_images
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
 
 #: The kinds of layers of an observation.
@@ -41,7 +23,7 @@ KINDS = ("padding", "convolution", "maximum pool", "average pool", "fully connec
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchSpace:
+class PlainSpace(Layerwise[PlainCNN]):
     """Rungs, kernels and limits of plain networks.
 
     A width need not be on a rung: a fully connected layer inserted after 320 features has 320 units. Widening takes
@@ -66,9 +48,8 @@ class SearchSpace:
     """Layers in all, pools and classifier included (the paper's code: 50)."""
     max_parameters: int | None = None
     """Trainable weights, or None for no limit."""
-    _nothing: DeepenMask = field(init=False, repr=False, compare=False)
-    _one_kernel: tuple[bool, ...] = field(init=False, repr=False, compare=False)
-    _all_kernels: tuple[bool, ...] = field(init=False, repr=False, compare=False)
+    schedule: tuple[str, ...] = SCHEDULE
+    """The kind of each step of an episode."""
 
     def __post_init__(self) -> None:
         for what, rungs, most in (
@@ -82,11 +63,7 @@ class SearchSpace:
                 )
         if any(kernel % 2 == 0 for kernel in self.kernels):
             raise InvalidConfiguration(f"The kernels of a space must be odd. Received: {self.kernels}")
-        check_limits(self)
-        nothing = (((False,) * len(self.kernels),) * self.block_length,) * self.max_blocks
-        object.__setattr__(self, "_nothing", nothing)
-        object.__setattr__(self, "_one_kernel", (True, *nothing[0][0][1:]))
-        object.__setattr__(self, "_all_kernels", (True,) * len(self.kernels))
+        super().__post_init__()
 
     def start_network(self, input_shape: Sequence[int], classes: int) -> PlainCNN:
         """The space's start network for images of this size and this many classes.
@@ -125,28 +102,17 @@ class SearchSpace:
         for index, layer in enumerate(architecture.layers):
             if isinstance(layer, Conv) and (layer.kernel not in self.kernels or layer.stride != 1):
                 return f"layer {index}, {layer}, must have stride 1 and a kernel among {self.kernels}"
-            width, rungs = width_of(layer), self._rungs(layer)
+            width, rungs = layer.width, self._rungs(layer)
             if width is not None and width > rungs[-1]:
                 return f"layer {index}, {layer}, is wider than the last rung, {rungs[-1]}"
-        if len(architecture.blocks) > self.max_blocks:
-            return f"it has {len(architecture.blocks)} blocks, at most {self.max_blocks} are allowed"
-        if max(map(len, architecture.blocks)) > self.block_length:
-            return f"a block has more than {self.block_length} layers"
-        if len(architecture.layers) > self.max_layers:
-            return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
-        if not self._affords(architecture.parameter_count):
-            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
-        return None
-
-    def _affords(self, parameters: int) -> bool:
-        return self.max_parameters is None or parameters <= self.max_parameters
+        return self.too_large(architecture)
 
     def _rungs(self, layer: Layer) -> tuple[int, ...]:
         return self.units if isinstance(layer, Dense) else self.filters
 
     def rung(self, layer: Layer) -> int:
         """The number of rungs that the layer's width has reached: 0 below the first, and for a layer without one."""
-        width = width_of(layer)
+        width = layer.width
         return 0 if width is None else bisect_right(self._rungs(layer), width)
 
     def next_width(self, layer: Layer) -> int | None:
@@ -159,44 +125,21 @@ class SearchSpace:
             return None
         return rungs[bisect_right(rungs, width)] if width < rungs[-1] else None
 
-    def widen_mask(self, architecture: PlainCNN) -> tuple[bool, ...]:
-        """For each layer whether it may be widened, such that every choice among them is legal.
+    def climbed(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
+        """The network with these layers on their next rungs, whatever the limits say."""
+        return PlainCNN(tuple(climbed(architecture.layers, indices, self.next_width)), architecture.input_shape)
 
-        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
-        """
-        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
-        legal = affordable(possible, lambda some: self.widened(architecture, some).parameter_count, self.max_parameters)
-        mask = [False] * len(architecture.layers)
-        for index in legal:
-            mask[index] = True
-        return tuple(mask)
-
-    def widening(self, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
-        """The transformations that take each of these layers to its next rung.
-
-        Raises:
-            IllegalTransformation: If `widen_mask` does not allow one of them.
-        """
-        chosen = check_widening(self, architecture, layers)
-        return tuple(Net2Wider(i, self.next_width(architecture.layers[i]) or 0) for i in chosen)
-
-    def widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
-        """The child of `widening`, built at once, whether the space allows it or not."""
-        layers = list(architecture.layers)
-        for index in set(indices):
-            layers[index] = with_width(layers[index], self.next_width(layers[index]) or 0)
-        return PlainCNN(tuple(layers), architecture.input_shape)
-
-    def deepen_mask(self, architecture: PlainCNN) -> DeepenMask:
-        """For each block, position and kernel whether a layer may be inserted there.
+    def deepen_mask(self, architecture: PlainCNN) -> bytes:
+        """For each block, position and kernel number in C order whether a layer may be inserted there.
 
         In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
         """
-        blocks = []
+        mask = bytearray(self.max_blocks * self.block_length * len(self.kernels))
         for block in range(len(architecture.blocks)):
             legal = [self._kernels(architecture, block, index) for index in self._places(architecture, block)]
-            blocks.append((*legal, *self._nothing[0][len(legal) :]))
-        return (*blocks, *self._nothing[len(blocks) :])
+            start = block * self.block_length * len(self.kernels)
+            mask[start : start + len(legal) * len(self.kernels)] = b"".join(legal)
+        return bytes(mask)
 
     def _places(self, architecture: PlainCNN, block: int) -> range:
         """The indices that a new layer of a block could have, position after position; none if there is no room."""
@@ -204,37 +147,31 @@ class SearchSpace:
         full = len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers
         return range(layers.start, layers.start if full else layers.stop + 1)
 
-    def _kernels(self, architecture: PlainCNN, block: int, index: int) -> tuple[bool, ...]:
+    def _kernels(self, architecture: PlainCNN, block: int, index: int) -> bytes:
         """Which kernels a new layer of a block may have as layer number `index`."""
+        none = bytes(len(self.kernels))
         if index == 0:
-            return self._nothing[0][0]
+            return none
         height, width, channels = shape = architecture.shapes[index - 1]
         dense = block == len(architecture.blocks) - 1
         if (height * width * channels > self.units[-1]) if dense else (channels > self.filters[-1]):
-            return self._nothing[0][0]
-        if self.max_parameters is None:
-            return self._one_kernel if dense else self._all_kernels
+            return none
         kernels = self.kernels[:1] if dense else self.kernels
-        new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
-        legal = [self._affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new]
-        return (*legal, *self._nothing[0][0][len(legal) :])
+        legal = b"\1" * len(kernels)
+        if self.max_parameters is not None:
+            new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
+            legal = bytes([self.affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new])
+        return legal + none[len(legal) :]
 
-    def deepening(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
-        """The transformation behind one entry of `deepen_mask`.
+    def insertion(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
+        """The move behind one entry of `deepen_mask`.
 
         Args:
             architecture: The parent.
             block: Index into its blocks.
             position: How many layers of the block come before the new one.
             kernel: Index into the space's kernels, 0 in the fully connected block.
-
-        Raises:
-            IllegalTransformation: If `deepen_mask` does not allow it.
         """
-        places = self._places(architecture, block) if 0 <= block < len(architecture.blocks) else range(0)
-        within = 0 <= position < len(places) and 0 <= kernel < len(self.kernels)
-        if not within or not self._kernels(architecture, block, places[position])[kernel]:
-            raise not_insertable(self, architecture, block, position, kernel)
         dense = block == len(architecture.blocks) - 1
         return Net2Deeper(block, position, None if dense else self.kernels[kernel])
 

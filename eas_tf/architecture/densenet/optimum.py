@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, replace
 
-from eas_tf.architecture.densenet import DenseNet, DenseNetLayer
-from eas_tf.architecture.densenet_layers import DenseLayer
+from eas_tf.architecture.densenet.layers import DenseLayer
+from eas_tf.architecture.densenet.network import DenseNet, DenseNetLayer
 
 
 @dataclass(frozen=True, kw_only=True)

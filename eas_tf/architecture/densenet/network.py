@@ -13,7 +13,7 @@ from itertools import groupby, pairwise
 from math import floor
 from typing import Literal, Self, TypeAlias, get_args
 
-from eas_tf.architecture.densenet_layers import DenseLayer, Transition
+from eas_tf.architecture.densenet.layers import DenseLayer, Transition
 from eas_tf.architecture.layers import MAX_WIDTH, Conv, Shape, Softmax, with_wider_layer
 from eas_tf.architecture.notation import BLANKS, MAX_LAYERS, NUMBER, Notation, syntax_error
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
@@ -226,6 +226,8 @@ class DenseNet:
         index = self.index_of_new(block, position)
         layers = (*self.layers[:index], self.layers[index - 1], *self.layers[index:])
         return type(self)(self.kind, layers, self.input_shape)
+
+    sketched = deepened  # No width depends on the images' size.
 
     def _kernels(self, layer: DenseNetLayer, channels: int) -> int:
         """The weights of a layer's kernels, on so many channels."""

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Softmax
-from eas_tf.architecture.plain import PlainCNN
+from eas_tf.architecture.plain.network import PlainCNN
 
 #: The optimum's number of convolutions in each block, in turn.
 DEPTHS = (2, 3)

@@ -8,21 +8,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from eas_tf.architecture.densenet import DenseNet, DenseNetLayer
-from eas_tf.architecture.densenet_layers import DenseLayer, Transition
-from eas_tf.architecture.densenet_optimum import DenseNetOptimum
+from eas_tf.architecture.densenet.layers import DenseLayer, Transition
+from eas_tf.architecture.densenet.network import DenseNet, DenseNetLayer
+from eas_tf.architecture.densenet.optimum import DenseNetOptimum
 from eas_tf.architecture.layers import MAX_WIDTH, Conv, Softmax
-from eas_tf.architecture.space import (
-    DeepenMask,
-    Token,
-    affordable,
-    check_limits,
-    check_widening,
-    for_images,
-    not_insertable,
-    widenings,
-)
-from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.architecture.layerwise import SCHEDULE, Layerwise, climbed
+from eas_tf.architecture.net2net import Net2Deeper
+from eas_tf.architecture.space import Token, for_images
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
 
 #: The kinds of layers of an observation.
@@ -33,7 +25,7 @@ _MOST = MAX_WIDTH // 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class DenseNetSpace:
+class DenseNetSpace(Layerwise[DenseNet]):
     """Rungs of growth rates, and limits of DenseNets. Every growth rate is on a rung."""
 
     name: str
@@ -54,10 +46,12 @@ class DenseNetSpace:
     channels, rounded down, where they have fewer (the paper's code does so, at the end of each episode)."""
     kernels: tuple[int, ...] = (3,)
     """The kernel of every dense layer: there is nothing to choose."""
+    schedule: tuple[str, ...] = SCHEDULE
+    """The kind of each step of an episode."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         rungs = self.growth_rates
-        check_limits(self)
         most = _MOST // max(2, self.block_length)
         if not rungs or rungs[0] < 1 or rungs[-1] > most or any(low >= high for low, high in pairwise(rungs)):
             raise InvalidConfiguration(
@@ -99,18 +93,7 @@ class DenseNetSpace:
                 return f"layer {index}, {layer}, must have a growth rate among {self.growth_rates}"
             if isinstance(layer, Conv | Transition) and layer.filters > _MOST:
                 return f"layer {index}, {layer}, has more than {_MOST:,} filters"
-        if len(architecture.blocks) > self.max_blocks:
-            return f"it has {len(architecture.blocks)} blocks, at most {self.max_blocks} are allowed"
-        if max(map(len, architecture.blocks)) > self.block_length:
-            return f"a block has more than {self.block_length} layers"
-        if len(architecture.layers) > self.max_layers:
-            return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
-        if not self._affords(architecture.parameter_count):
-            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
-        return None
-
-    def _affords(self, parameters: int) -> bool:
-        return self.max_parameters is None or parameters <= self.max_parameters
+        return self.too_large(architecture)
 
     def rung(self, layer: DenseNetLayer) -> int:
         """The number of rungs that a dense layer's growth rate has reached; 0 for other layers."""
@@ -121,43 +104,21 @@ class DenseNetSpace:
         higher = self.growth_rates[self.rung(layer) :] if isinstance(layer, DenseLayer) else ()
         return higher[0] if higher else None
 
-    def widen_mask(self, architecture: DenseNet) -> tuple[bool, ...]:
-        """For each layer whether it may be widened, such that every choice among them is legal.
-
-        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
-        """
-        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
-        legal = affordable(possible, lambda some: self.widened(architecture, some).parameter_count, self.max_parameters)
-        return tuple([index in legal for index in range(len(architecture.layers))])
-
-    def widening(self, architecture: DenseNet, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
-        """The transformations that take each of these layers to its next rung, and what follows from it.
-
-        With `rederive`, those of the stem and of transitions are among them. They are in the order of the layers.
-
-        Raises:
-            IllegalTransformation: If `widen_mask` does not allow one of the layers.
-        """
-        chosen = check_widening(self, architecture, layers)
-        return widenings(architecture.layers, self.widened(architecture, chosen).layers)
-
-    def widened(self, architecture: DenseNet, indices: Iterable[int]) -> DenseNet:
-        """The child of `widening`, built at once, whether the space allows it or not."""
-        layers, chosen = list(architecture.layers), set(indices)
-        for index in chosen:
-            layers[index] = layers[index].with_width(self.next_width(layers[index]) or 0)
+    def climbed(self, architecture: DenseNet, indices: Iterable[int]) -> DenseNet:
+        """The network with these layers on their next rungs, whatever the limits say; and stem and transitions."""
+        chosen = [*indices]
+        layers = climbed(architecture.layers, chosen, self.next_width)
         if chosen and self.rederive:
             layers = _rederived(layers)
         return DenseNet(architecture.kind, tuple(layers), architecture.input_shape)
 
-    def deepen_mask(self, architecture: DenseNet) -> DeepenMask:
-        """For each block, position and kernel whether a layer may be inserted there.
+    def deepen_mask(self, architecture: DenseNet) -> bytes:
+        """For each block and position in C order whether a layer may be inserted there.
 
         A position is how many layers of the block come before the new one, as in every space: the last of them is
         copied. So nothing can be inserted at position 0.
         """
-        blocks = [self._places(architecture, block) for block in range(self.max_blocks)]
-        return tuple([tuple([(legal,) for legal in block]) for block in blocks])
+        return b"".join([bytes(self._places(architecture, block)) for block in range(self.max_blocks)])
 
     def _places(self, architecture: DenseNet, block: int) -> list[bool]:
         """For each position of a block whether a layer may be inserted there."""
@@ -170,27 +131,21 @@ class DenseNetSpace:
             # A copy of any layer of a run makes the same network.
             if architecture.layers[index] != copied:
                 copied = architecture.layers[index]
-                legal = self.max_parameters is None or self._affords(
+                legal = self.max_parameters is None or self.affords(
                     architecture.deepened(block, position, None).parameter_count
                 )
             places[position + 1] = legal
         return places
 
-    def deepening(self, architecture: DenseNet, block: int, position: int, kernel: int) -> Net2Deeper:
-        """The transformation behind one entry of `deepen_mask`.
+    def insertion(self, architecture: DenseNet, block: int, position: int, kernel: int) -> Net2Deeper:  # noqa: ARG002
+        """The move behind one entry of `deepen_mask`.
 
         Args:
             architecture: The parent.
             block: Index into its blocks.
             position: How many layers of the block come before the new one, at least one.
             kernel: 0.
-
-        Raises:
-            IllegalTransformation: If `deepen_mask` does not allow it.
         """
-        within = 0 <= block < self.max_blocks and 0 <= position < self.block_length and kernel == 0
-        if not within or not self._places(architecture, block)[position]:
-            raise not_insertable(self, architecture, block, position, kernel)
         return Net2Deeper(block, position - 1, None)
 
     @property

@@ -13,6 +13,7 @@ from math import prod
 from typing import Self
 
 from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax, with_wider_layer
+from eas_tf.architecture.net2net import UNKNOWN_WIDTH
 from eas_tf.architecture.notation import NUMBER, Notation
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
@@ -159,7 +160,17 @@ class PlainCNN:
                 f"normalised images. {received}"
             )
         height, width, channels = self.shape_before(index)
-        layer = Dense(height * width * channels) if kernel is None else Conv(channels, kernel)
+        return self._inserted(index, Dense(height * width * channels) if kernel is None else Conv(channels, kernel))
+
+    def sketched(self, block: int, position: int, kernel: int | None) -> Self:
+        """`deepened`; a fully connected layer behind a feature map, whose size is not known, has `UNKNOWN_WIDTH`."""
+        if kernel is not None:
+            return self.deepened(block, position, kernel)
+        index = self.index_of_new(block, position)
+        before = self.layers[index - 1]
+        return self._inserted(index, before if isinstance(before, Dense) else Dense(UNKNOWN_WIDTH))
+
+    def _inserted(self, index: int, layer: Layer) -> Self:
         return type(self)((*self.layers[:index], layer, *self.layers[index:]), self.input_shape)
 
 

@@ -1,0 +1,157 @@
+"""Spaces of networks that grow layer by layer: insertions and widenings, in the order of a schedule."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Generic
+
+from eas_tf.architecture.decisions import Chain, Choice, ChoiceShape, Coins, Decision, State
+from eas_tf.architecture.layers import AnyLayer
+from eas_tf.architecture.net2net import LayeredT, Net2Deeper, Net2Wider
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration
+
+#: The paper's schedule: five insertions, then four widenings. (Its code widens first.)
+SCHEDULE = ("deepen",) * 5 + ("widen",) * 4
+
+
+class Layerwise(ABC, Generic[LayeredT]):
+    """What the spaces of plain networks and of DenseNets have in common.
+
+    - "deepen" is a block, the number of its layers that come before the new one, and the number of a kernel. Nothing
+      can ever be inserted at 0, 0, 0. Where nothing can be inserted anywhere, to pass is legal.
+    - "widen" is a coin for each layer: it takes the width to its next rung.
+    """
+
+    name: str
+    kernels: tuple[int, ...]
+    max_blocks: int
+    block_length: int
+    max_layers: int
+    max_parameters: int | None
+    schedule: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for limit in ("max_blocks", "block_length", "max_layers", "max_parameters"):
+            value = getattr(self, limit)
+            if value is not None and value < 1:
+                raise InvalidConfiguration(f"{limit} must be at least 1. Received: {value}")
+        object.__setattr__(self, "schedule", tuple(self.schedule))
+        if not 1 <= len(self.schedule) <= 1000 or any(kind not in ("deepen", "widen") for kind in self.schedule):
+            raise InvalidConfiguration(
+                f'A schedule is a list of 1 to 1,000 times "deepen" or "widen". Received: {list(self.schedule)[:20]}'
+            )
+
+    @property
+    def kinds(self) -> dict[str, ChoiceShape]:
+        """See `Space.kinds`."""
+        sizes = self.max_blocks, self.block_length, len(self.kernels)
+        return {"deepen": Chain(("block", "position", "kernel"), sizes, passes=True), "widen": Coins(self.max_layers)}
+
+    @property
+    def steps(self) -> int:
+        """See `Space.steps`."""
+        return len(self.schedule)
+
+    def decision(self, state: State[LayeredT]) -> Decision | None:
+        """See `Space.decision`."""
+        if state.steps == len(self.schedule):
+            return None
+        if self.schedule[state.steps] == "deepen":
+            mask = self.deepen_mask(state.architecture)
+            return Decision("deepen", mask, may_pass=1 not in mask)
+        return Decision("widen", self.widen_mask(state.architecture), may_pass=True)
+
+    def act(self, state: State[LayeredT], choice: Choice) -> State[LayeredT]:
+        """See `Space.act`."""
+        parent = state.architecture
+        if choice is None:
+            return state.after(parent)
+        if self.schedule[state.steps] == "deepen":
+            sizes = self.max_blocks, self.block_length, len(self.kernels)
+            if len(choice) != 3 or any([not 0 <= number < size for number, size in zip(choice, sizes, strict=True)]):
+                raise IllegalTransformation(
+                    f"An insertion is a block, position and kernel number, from 0 to below {sizes}. Received: {choice}"
+                )
+            deeper = self.insertion(parent, *choice)
+            return state.after(deeper.apply(parent), deeper)
+        child = self.climbed(parent, choice)
+        pairs = enumerate(zip(parent.layers, child.layers, strict=True))
+        return state.after(child, *[Net2Wider(i, after.width or 0) for i, (before, after) in pairs if before != after])
+
+    @abstractmethod
+    def deepen_mask(self, architecture: LayeredT) -> bytes:
+        """For each block, position and kernel number in C order whether a layer may be inserted there."""
+
+    @abstractmethod
+    def insertion(self, architecture: LayeredT, block: int, position: int, kernel: int) -> Net2Deeper:
+        """The move behind one entry of `deepen_mask`."""
+
+    @abstractmethod
+    def next_width(self, layer: Any) -> int | None:
+        """The next rung above the layer's width; None on the last rung, and for a layer without a width."""
+
+    @abstractmethod
+    def climbed(self, architecture: LayeredT, indices: Iterable[int]) -> LayeredT:
+        """The network with these layers on their next rungs, and what follows from it, whatever the limits say."""
+
+    def widen_mask(self, architecture: LayeredT) -> bytes:
+        """For each of `max_layers` layers whether it may be widened, such that every choice among them is legal.
+
+        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
+        """
+        possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
+        mask = bytearray(self.max_layers)
+        for index in _affordable(
+            possible, lambda some: self.climbed(architecture, some).parameter_count, self.max_parameters
+        ):
+            mask[index] = 1
+        return bytes(mask)
+
+    def affords(self, parameters: int) -> bool:
+        """Whether a network may have so many trainable weights."""
+        return self.max_parameters is None or parameters <= self.max_parameters
+
+    def too_large(self, architecture: LayeredT) -> str | None:
+        """Which of the limits the network exceeds, if any."""
+        if len(architecture.blocks) > self.max_blocks:
+            return f"it has {len(architecture.blocks)} blocks, at most {self.max_blocks} are allowed"
+        if max(map(len, architecture.blocks)) > self.block_length:
+            return f"a block has more than {self.block_length} layers"
+        if len(architecture.layers) > self.max_layers:
+            return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
+        if not self.affords(architecture.parameter_count):
+            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
+        return None
+
+
+def climbed(layers: Sequence[AnyLayer], indices: Iterable[int], next_width: Callable[[Any], int | None]) -> list[Any]:
+    """The layers, those with these indices on their next rungs.
+
+    Raises:
+        IllegalTransformation: If one of them is not there, or has no next rung.
+    """
+    wider = [*layers]
+    for index in indices:
+        width = next_width(layers[index]) if 0 <= index < len(layers) else None
+        if width is None:
+            possible = [i for i, layer in enumerate(layers) if next_width(layer) is not None]
+            raise IllegalTransformation(f"Only the layers {possible} have a next rung. Received: {index}")
+        wider[index] = layers[index].with_width(width)
+    return wider
+
+
+def _affordable(possible: Sequence[int], parameters: Callable[[Sequence[int]], int], most: int | None) -> list[int]:
+    """The layers that may be widened under a limit, such that any of them may be together: the cheapest first.
+
+    Args:
+        possible: Indices of the layers that have a next rung.
+        parameters: The trainable weights of the network with these layers widened. More layers, more weights.
+        most: The limit, or None.
+    """
+    if most is None or parameters(possible) <= most:
+        return [*possible]
+    costs = {index: parameters([index]) for index in possible}
+    chosen: list[int] = []
+    for index in sorted(possible, key=lambda index: (costs[index], index)):
+        if parameters([*chosen, index]) <= most:
+            chosen.append(index)
+    return chosen

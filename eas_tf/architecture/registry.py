@@ -1,0 +1,109 @@
+"""What is known by name: kinds of networks, by the headers of their layer strings, and search spaces."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass, replace
+from difflib import get_close_matches
+from typing import Any
+
+from eas_tf.architecture import densenet, plain
+from eas_tf.architecture.architecture import Architecture
+from eas_tf.architecture.notation import BLANKS
+from eas_tf.architecture.space import AnySpace, NetworkKind, Space
+from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
+from eas_tf.text import printable
+
+#: The named spaces.
+SPACES: dict[str, AnySpace] = {}
+
+_READERS: dict[str, Callable[[str, Sequence[int]], Architecture]] = {}
+
+_HEADER = re.compile(rf"[{BLANKS}]*([^():,]*?)[{BLANKS}]*:")
+
+
+def register_space(space: AnySpace) -> None:
+    """Make a space known by its name.
+
+    Raises:
+        InvalidConfiguration: If another space has that name, or it lacks what a `Space` has.
+    """
+    check_space(space)
+    if SPACES.setdefault(space.name, space) != space:
+        raise InvalidConfiguration(f"There is a space {space.name!r} already: name yours otherwise.")
+
+
+def register_kind(kind: NetworkKind) -> None:
+    """Make a kind of network known: its layer strings and its spaces.
+
+    Raises:
+        InvalidConfiguration: If another kind has one of its headers, or another space one of its names.
+    """
+    for header in kind.headers or ("",):
+        if _READERS.setdefault(header, kind.parse) != kind.parse:
+            raise InvalidConfiguration(f"There are networks with the header {header!r} already: choose another.")
+    for space in kind.spaces:
+        register_space(space)
+
+
+def check_space(space: Any) -> None:
+    """Refuse what is no space.
+
+    Raises:
+        InvalidConfiguration: Naming what it lacks.
+    """
+    lacking = [name for name in sorted(_ATTRIBUTES) if not hasattr(space, name)]
+    if lacking:
+        raise InvalidConfiguration(f"A space has {', '.join(lacking)}; see `Space`. Received: {printable(space, 60)}")
+
+
+_ATTRIBUTES = {name for name in vars(Space) if not name.startswith("_")}
+
+
+def space_named(name: str | AnySpace, max_parameters: int | None = None, **options: Any) -> AnySpace:
+    """One of the named spaces, or a space itself.
+
+    Args:
+        name: Its name, or the space.
+        max_parameters: A limit on trainable weights, if it has none of its own.
+        options: Other fields of it to change, such as `schedule`; None leaves a field as it is.
+
+    Raises:
+        InvalidConfiguration: If there is none of that name, or it has no such option or value.
+    """
+    if not isinstance(name, str):
+        check_space(name)
+    elif name not in SPACES:
+        near = "".join(f" Did you mean {each!r}?" for each in get_close_matches(name, SPACES, 1))
+        raise InvalidConfiguration(f"The spaces are {', '.join(SPACES)}. Received: {name!r}.{near}")
+    space: Any = SPACES[name] if isinstance(name, str) else name
+    changed = {key: value for key, value in {"max_parameters": max_parameters, **options}.items() if value is not None}
+    known = [field.name for field in fields(space) if field.init] if is_dataclass(space) else []
+    for option in changed:
+        if option not in known:
+            raise InvalidConfiguration(f"The space {space.name!r} has no {option}: it decides that itself.")
+    return replace(space, **changed) if changed else space
+
+
+def parse_architecture(text: str, input_shape: Sequence[int] = (32, 32, 3)) -> Architecture:
+    """Read a layer string: a plain network's, or that of the kind that its header names, such as `DenseNet-BC: …`.
+
+    Args:
+        text: The layer string.
+        input_shape: Height, width and channels of the images.
+
+    Raises:
+        InvalidArchitecture: Naming the position in `text` and what was expected there.
+    """
+    match = _HEADER.match(text)
+    header = match[1] if match else ""
+    if header not in _READERS or (match and not header):
+        raise InvalidArchitecture(
+            f"A layer string begins with its first layer, or with one of the headers "
+            f"{', '.join(filter(None, _READERS))}. Received: {printable(header, 40)!r}"
+        )
+    return _READERS[header](text, input_shape)
+
+
+# A kind of network is one folder, and one entry here.
+for _kind in (plain.KIND, densenet.KIND):
+    register_kind(_kind)
