@@ -20,7 +20,7 @@ def blocks():
 @pytest.mark.timeout(300)
 def test_the_tutorial_prints_what_it_says():
     names = {"__name__": "__main__"}
-    assert len(blocks()) == 7
+    assert len(blocks()) == 8
     for source, expected in blocks():
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
