@@ -69,6 +69,8 @@ def register_rule(layer_class: type[keras.layers.Layer], rule: Rule) -> None:
     Example:
         A layer of one's own that works on each channel by itself:
 
+        >>> import keras
+        >>> from eas_tf.surgery import PerChannel
         >>> class Scale(keras.layers.Layer):
         ...     def build(self, shape):
         ...         self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
