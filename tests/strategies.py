@@ -24,6 +24,7 @@ from eas_tf.architecture import (
     Softmax,
     Transformation,
     Transition,
+    widenings,
 )
 from eas_tf.architecture.densenet import KINDS, DenseNetLayer
 
@@ -145,13 +146,13 @@ def transformation_chains(
     """
     chain: list[Transformation] = []
     for _ in range(length):
-        widenings, deepenings = legal_widenings(architecture, space), legal_deepenings(architecture, space)
-        if not widenings and not deepenings:
+        wider, deeper = legal_widenings(architecture, space), legal_deepenings(architecture, space)
+        if not wider and not deeper:
             break
-        if widenings and (not deepenings or draw(st.booleans())):
-            step = draw(st.lists(st.sampled_from(widenings), min_size=1, unique=True))
+        if wider and (not deeper or draw(st.booleans())):
+            step = draw(st.lists(st.sampled_from(wider), min_size=1, unique=True))
         else:
-            step = [draw(st.sampled_from(deepenings))]
+            step = [draw(st.sampled_from(deeper))]
         architecture = descendant(architecture, step)
         chain += step
     return chain
@@ -167,15 +168,15 @@ def random_chain(
     """
     chain: list[Transformation] = []
     for _ in range(length):
-        widenings, deepenings = legal_widenings(architecture, space), legal_deepenings(architecture, space)
-        if not widenings and not deepenings:
+        wider, deeper = legal_widenings(architecture, space), legal_deepenings(architecture, space)
+        if not wider and not deeper:
             break
         step: list[Transformation] = []
-        if widenings and (not deepenings or rng.random() < 0.5):
+        if wider and (not deeper or rng.random() < 0.5):
             while not step:
-                step = [widening for widening in widenings if rng.random() < 0.5]
+                step = [each for each in wider if rng.random() < 0.5]
         else:
-            step = [deepenings[rng.integers(len(deepenings))]]
+            step = [deeper[rng.integers(len(deeper))]]
         architecture = descendant(architecture, step)
         chain += step
     return chain
@@ -188,7 +189,12 @@ def descendant(architecture: PlainCNN, chain: Iterable[Transformation]) -> Plain
 
 def legal_widenings(architecture: PlainCNN, space: SearchSpace) -> tuple[Net2Wider, ...]:
     """Every widening that the mask allows; any set of them is legal together."""
-    return space.widening(architecture, [i for i, legal in enumerate(space.widen_mask(architecture)) if legal])
+    return widening(space, architecture, [i for i, legal in enumerate(space.widen_mask(architecture)) if legal])
+
+
+def widening(space: SearchSpace, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
+    """The transformations that take these layers to their next rung."""
+    return widenings(architecture.layers, space.widened(architecture, layers).layers)
 
 
 def legal_deepenings(architecture: PlainCNN, space: SearchSpace) -> list[Net2Deeper]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from strategies import widening
 
 from eas_tf import data
 from eas_tf.agents import make_agent
@@ -60,7 +61,7 @@ def results(space, folder, *, before=lambda: None, between=lambda: None):
     graph = initialise(lower(architecture, images.mean, images.std), rng=np.random.default_rng(0))
     start = trainer.train(graph, recipe, seed=0).graph
     between()
-    steps = space.widening(architecture, [space.widen_mask(architecture).index(True)])
+    steps = widening(space, architecture, [space.widen_mask(architecture).index(True)])
     child = transform(measured(start, images), architecture, steps, rng=np.random.default_rng(1))
     trained = trainer.train(child, recipe, seed=1)
     save_network(trained.graph, folder / "child.keras")

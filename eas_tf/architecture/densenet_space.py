@@ -17,12 +17,10 @@ from eas_tf.architecture.space import (
     Token,
     affordable,
     check_limits,
-    check_widening,
     for_images,
     not_insertable,
-    widenings,
 )
-from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.architecture.transformations import Net2Deeper
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
 
 #: The kinds of layers of an observation.
@@ -130,19 +128,11 @@ class DenseNetSpace:
         legal = affordable(possible, lambda some: self.widened(architecture, some).parameter_count, self.max_parameters)
         return tuple([index in legal for index in range(len(architecture.layers))])
 
-    def widening(self, architecture: DenseNet, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
-        """The transformations that take each of these layers to its next rung, and what follows from it.
-
-        With `rederive`, those of the stem and of transitions are among them. They are in the order of the layers.
-
-        Raises:
-            IllegalTransformation: If `widen_mask` does not allow one of the layers.
-        """
-        chosen = check_widening(self, architecture, layers)
-        return widenings(architecture.layers, self.widened(architecture, chosen).layers)
-
     def widened(self, architecture: DenseNet, indices: Iterable[int]) -> DenseNet:
-        """The child of `widening`, built at once, whether the space allows it or not."""
+        """The network with these layers on their next rung, whether `widen_mask` allows it or not.
+
+        With `rederive`, the stem and the transitions follow.
+        """
         layers, chosen = list(architecture.layers), set(indices)
         for index in chosen:
             layers[index] = layers[index].with_width(self.next_width(layers[index]) or 0)

@@ -55,11 +55,6 @@ def width_of(layer: AnyLayer) -> int | None:
 AnyLayerT = TypeVar("AnyLayerT", bound=AnyLayer)
 
 
-def with_width(layer: AnyLayerT, width: int) -> AnyLayerT:
-    """The layer with other filters or units; it must have a width."""
-    return layer.with_width(width)
-
-
 def with_wider_layer(layers: Sequence[AnyLayerT], layer: int, width: int) -> tuple[AnyLayerT, ...]:
     """The layers, number `layer` of them with more filters or units.
 

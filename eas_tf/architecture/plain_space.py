@@ -20,7 +20,6 @@ from eas_tf.architecture.layers import (
     Shape,
     Softmax,
     width_of,
-    with_width,
 )
 from eas_tf.architecture.plain import PlainCNN
 from eas_tf.architecture.plain_optimum import PlainOptimum
@@ -29,11 +28,10 @@ from eas_tf.architecture.space import (
     Token,
     affordable,
     check_limits,
-    check_widening,
     for_images,
     not_insertable,
 )
-from eas_tf.architecture.transformations import Net2Deeper, Net2Wider
+from eas_tf.architecture.transformations import Net2Deeper
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
 
 #: The kinds of layers of an observation.
@@ -171,20 +169,11 @@ class SearchSpace:
             mask[index] = True
         return tuple(mask)
 
-    def widening(self, architecture: PlainCNN, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
-        """The transformations that take each of these layers to its next rung.
-
-        Raises:
-            IllegalTransformation: If `widen_mask` does not allow one of them.
-        """
-        chosen = check_widening(self, architecture, layers)
-        return tuple(Net2Wider(i, self.next_width(architecture.layers[i]) or 0) for i in chosen)
-
     def widened(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
-        """The child of `widening`, built at once, whether the space allows it or not."""
+        """The network with these layers on their next rung, whether `widen_mask` allows it or not."""
         layers = list(architecture.layers)
         for index in set(indices):
-            layers[index] = with_width(layers[index], self.next_width(layers[index]) or 0)
+            layers[index] = layers[index].with_width(self.next_width(layers[index]) or 0)
         return PlainCNN(tuple(layers), architecture.input_shape)
 
     def deepen_mask(self, architecture: PlainCNN) -> DeepenMask:

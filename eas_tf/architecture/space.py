@@ -84,16 +84,11 @@ class Space(Protocol[ArchitectureT]):
         """For each layer whether it may be widened, such that every choice among them is legal."""
         ...
 
-    def widening(self, architecture: ArchitectureT, layers: Iterable[int]) -> tuple[Net2Wider, ...]:
-        """The transformations that widen these layers.
-
-        Raises:
-            IllegalTransformation: If `widen_mask` does not allow one of them.
-        """
-        ...
-
     def widened(self, architecture: ArchitectureT, indices: Iterable[int]) -> ArchitectureT:
-        """The child of `widening`, built at once, whether the space allows it or not."""
+        """The network with these layers on their next rung, whether `widen_mask` allows it or not.
+
+        `widenings` tells the transformations that lead to it.
+        """
         ...
 
     def deepen_mask(self, architecture: ArchitectureT) -> DeepenMask:
@@ -183,25 +178,6 @@ def affordable(possible: Sequence[int], parameters: Callable[[Sequence[int]], in
     for index in sorted(possible, key=lambda index: (costs[index], index)):
         if parameters([*chosen, index]) <= most:
             chosen.append(index)
-    return chosen
-
-
-def check_widening(space: AnySpace, architecture: ArchitectureT, layers: Iterable[int]) -> tuple[int, ...]:
-    """The layers to be widened, each once.
-
-    Raises:
-        IllegalTransformation: If the mask does not allow one of them.
-    """
-    mask, chosen = space.widen_mask(architecture), tuple(dict.fromkeys(layers))
-    for index in chosen:
-        if not (0 <= index < len(mask) and mask[index]):
-            allowed = [i for i, legal in enumerate(mask) if legal]
-            most = space.max_parameters
-            limit = f", or its limit of {most:,} parameters forbids it" if most else ""
-            raise IllegalTransformation(
-                f"Cannot widen layer {index} of {architecture}: the space {space.name!r} has no next rung for "
-                f"it{limit}. Choose among {allowed}."
-            )
     return chosen
 
 

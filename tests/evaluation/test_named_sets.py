@@ -6,7 +6,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from eas_tf import data
-from eas_tf.architecture import space_named
+from eas_tf.architecture import space_named, widenings
 from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import ChildTrainer, Family
 from eas_tf.evaluation.engine import InlineEngine
@@ -34,8 +34,8 @@ def test_a_child_is_trained(name, tmp_path):
         data=images.fingerprint,
         recipe=recipe,
     )
-    wider = space.widening(architecture, [0, 2])
     child = space.widened(architecture, [0, 2])
+    wider = widenings(architecture.layers, child.layers)
     request = Request(parent=family.digest, transformations=wider, architecture=child, seed=0)
     ((_, trained),) = InlineEngine(ChildTrainer(trainer, images)).run(family, [request])
     result = trained.result

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, PLAIN_SPACES, legal_deepenings, legal_widenings, plain_networks
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool
-from eas_tf.architecture.layers import with_width
 from eas_tf.architecture.plain_optimum import DEPTHS
 from eas_tf.errors import InvalidArchitecture
 from eas_tf.evaluation import Request, SurrogateEvaluator
@@ -31,7 +30,7 @@ def neighbours(space, network):
         variants = []
         if isinstance(layer, Conv | Dense):
             rungs = space.units if isinstance(layer, Dense) else space.filters
-            variants += [(), *((with_width(layer, width),) for width in rungs)]
+            variants += [(), *((layer.with_width(width),) for width in rungs)]
         if isinstance(layer, Conv):
             variants += [(Conv(layer.filters, kernel),) for kernel in space.kernels]
         for variant in variants:
@@ -118,7 +117,7 @@ def test_depth_width_and_kernel_count_each_alone(space):
     other_kernel = next(kernel for kernel in space.kernels if kernel != first.kernel)
     changed = {
         "depth": (first, *optimum.layers),
-        "width": (with_width(first, space.filters[0]), *rest),
+        "width": (first.with_width(space.filters[0]), *rest),
         "kernel": (Conv(first.filters, other_kernel), *rest),
         "connected depth": (*optimum.layers[:-1], *optimum.layers[-2:]),
         "connected width": (*optimum.layers[:-2], Dense(space.units[0]), optimum.layers[-1]),

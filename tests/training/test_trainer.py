@@ -3,6 +3,7 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
+from strategies import widening
 
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, space_named
@@ -238,7 +239,7 @@ def test_a_network_grown_under_the_strategy_keeps_its_function_on_both_replicas(
     parent = measure_moments(trainer.train(start, SCRATCH, seed=0).graph, digits.x_train[:128])
     transformations = [space.deepening(architecture, 1, 1, 1)]
     child = transformations[0].apply(architecture)
-    transformations += space.widening(child, [0, 2, 3])
+    transformations += widening(space, child, [0, 2, 3])
     grown = transform(parent, architecture, transformations, rng=np.random.default_rng(0))
     strategy = make_strategy("mirrored")
     images = digits.x_val[:16].astype(np.float32)
