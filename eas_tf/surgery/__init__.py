@@ -18,7 +18,7 @@ from eas_tf.surgery.operations import (
     widen,
     widenable,
 )
-from eas_tf.surgery.rules import PerChannel, Rule, register_rule
+from eas_tf.surgery.rules import Maker, PerChannel, Rule, register_rule
 from eas_tf.surgery.storage import load_network, save_network
 from eas_tf.surgery.verify import output_difference
 from eas_tf.surgery.widen import widen_graph
@@ -29,6 +29,7 @@ __all__ = [
     "Coupling",
     "Deepen",
     "LayerGraph",
+    "Maker",
     "Moments",
     "Node",
     "PerChannel",

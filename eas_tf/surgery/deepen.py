@@ -11,8 +11,8 @@ from eas_tf.errors import IllegalTransformation, InvalidConfiguration, Unsupport
 from eas_tf.surgery.channel_map import SymmetryBreaking, check_symmetry_breaking
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Moments, Node, giver, node_of
-from eas_tf.surgery.rules import rule_of
-from eas_tf.surgery.rules.rule import Maker, channel_count
+from eas_tf.surgery.rules import Maker, rule_of
+from eas_tf.surgery.rules.rule import channel_count
 
 #: Standard deviation of the noise on an identity kernel, relative to that of the kernel (the paper's code).
 NOISE = 1e-3

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import TINY, descendant, plain_networks, random_chain, transformation_chains
+from strategies import TINY, descendant, plain_networks, random_chain, transformation_chains, widen_together
 from trained_graphs import calibrated, difference, images, logits, random_parent, randomised, with_any_moments
 
 from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN
@@ -178,7 +178,7 @@ def test_noise_mode_changes_the_function_a_little(parent):
 @pytest.mark.parametrize(
     "chain",
     [
-        SPACES["paper"].widening(SPACES["paper"].start_network((32, 32, 3), 10), [0, 2, 4, 6, 8]),
+        widen_together(SPACES["paper"], SPACES["paper"].start_network((32, 32, 3), 10), [0, 2, 4, 6, 8]),
         [Net2Deeper(0, 1, 3), Net2Deeper(1, 1, 3), Net2Deeper(2, 1, 5), Net2Deeper(3, 1, 1), Net2Deeper(4, 1, None)],
         [Net2Wider(0, 32), Net2Deeper(0, 1, 3), Net2Wider(1, 48), Net2Deeper(1, 0, 3), Net2Wider(10, 320)],
     ],

@@ -3,7 +3,8 @@
 from eas_tf.surgery.rules import elementwise, joins, makers, operators, shapes
 from eas_tf.surgery.rules.elementwise import PerChannel
 from eas_tf.surgery.rules.joins import Join
-from eas_tf.surgery.rules.rule import Maker, Rule, register_rule, rule_of
+from eas_tf.surgery.rules.makers import Maker
+from eas_tf.surgery.rules.rule import Rule, register_rule, rule_of
 
 _ = elementwise, joins, makers, operators, shapes  # imported for the rules that they register
 

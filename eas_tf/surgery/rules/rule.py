@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
 from eas_tf.errors import EASError, IllegalTransformation, InvalidConfiguration, UnsupportedLayer
 from eas_tf.surgery.channel_map import ChannelMap
@@ -57,37 +56,6 @@ class Rule:
         return coupling.fixed(channel_count(node), why)
 
 
-class Maker(Rule):
-    """A layer that makes channels of its own, whose number is in its configuration."""
-
-    def __init__(self, width_key: str, kernel: int = 0, axis: int = -1) -> None:
-        self.width_key = width_key
-        self.kernel, self.axis = kernel, axis
-        """Which of the layer's weights makes the channels, and which of its axes they are."""
-
-    def new_channels(self, node: Node, coupling: Coupling) -> Channels:
-        """The layer's channels, fixed if its activation combines them."""
-        made = coupling.new(channel_count(node))
-        why = why_mixing(node)
-        if why:
-            coupling.fix(made, why)
-        return made
-
-    def with_noise(self, node: Node, outgoing: ChannelMap, spread: float, rng: np.random.Generator) -> Node:
-        """The rewritten node with normal noise on its replicas, `spread` standard deviations of the old kernel."""
-        kernel = node.weights[self.kernel]
-        first = np.flatnonzero(~outgoing.is_replica)
-        shape = [1] * kernel.ndim
-        shape[self.axis] = -1
-        noise = rng.normal(0, spread * np.take(kernel, first, self.axis).std(), kernel.shape)
-        noisy = kernel + np.where(outgoing.is_replica.reshape(shape), noise, 0).astype(kernel.dtype)
-        return with_weight(node, self.kernel, noisy)
-
-    def non_negative(self, node: Node, incoming: Sequence[bool]) -> bool:
-        """After a ReLU."""
-        return is_rectified(node)
-
-
 _RULES: dict[type, Rule] = {}
 _OPERATIONS: dict[tuple[str, str], Rule] = {}
 
@@ -101,6 +69,8 @@ def register_rule(layer_class: type[keras.layers.Layer], rule: Rule) -> None:
     Example:
         A layer of one's own that works on each channel by itself:
 
+        >>> import keras
+        >>> from eas_tf.surgery import PerChannel
         >>> class Scale(keras.layers.Layer):
         ...     def build(self, shape):
         ...         self.scale = self.add_weight(shape=shape[-1:], initializer="ones")
@@ -182,13 +152,6 @@ def why_mixing(node: Node) -> EASError | None:
         f"{node.name!r} has an activation of its own, which may combine channels; make it a layer of a class that you "
         "register a rule for"
     )
-
-
-def with_weight(node: Node, index: int, weight: np.ndarray) -> Node:
-    """The node with another array for one of its weights."""
-    weights = list(node.weights)
-    weights[index] = weight
-    return node.changed(weights=tuple(weights))
 
 
 def widened(node: Node, outgoing: ChannelMap | None, **config: Any) -> Node:
