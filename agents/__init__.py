@@ -5,7 +5,9 @@ TensorFlow; making the agent that needs it does.
 """
 
 import warnings
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
@@ -15,10 +17,37 @@ if TYPE_CHECKING:
     import numpy as np
 
     from eas_tf.agents.base import Agent
-    from eas_tf.agents.reinforce import ReinforceConfig
 
-#: What `make_agent` knows.
-AGENTS = ("reinforce", "random")
+
+def _reinforce(observation_space: Any, action_space: Any, *, rng: Any, config: Any = None) -> "Agent":
+    use_tensorflow(warnings.warn)
+    from eas_tf.agents.reinforce import ReinforceAgent
+
+    return ReinforceAgent(observation_space, action_space, rng=rng, config=config)
+
+
+def _random(observation_space: Any, action_space: Any, *, rng: Any, config: None = None) -> "Agent":  # noqa: ARG001
+    from eas_tf.agents.random_search import RandomSearchAgent
+
+    return RandomSearchAgent(action_space, rng=rng)
+
+
+#: What makes an agent of that name: called as `make_agent`, without the name.
+AGENTS: dict[str, Callable[..., "Agent"]] = {"reinforce": _reinforce, "random": _random}
+
+
+def register_agent(name: str, make: Callable[..., "Agent"]) -> None:
+    """Make an agent known by its name, to `make_agent` and to searches.
+
+    Args:
+        name: Its name.
+        make: Called as `make_agent`, without the name.
+
+    Raises:
+        InvalidConfiguration: If another agent has that name.
+    """
+    if AGENTS.setdefault(name, make) is not make:
+        raise InvalidConfiguration(f"There is an agent {name!r} already: name yours otherwise.")
 
 
 def make_agent(
@@ -27,28 +56,22 @@ def make_agent(
     action_space: "gymnasium.Space",
     *,
     rng: "np.random.Generator",
-    config: "ReinforceConfig | None" = None,
+    config: Any = None,
 ) -> "Agent":
     """An agent for one environment's spaces.
 
     Args:
-        name: "reinforce" or "random".
+        name: "reinforce", "random", or what was registered.
         observation_space: Of a single environment, not the batched one of a vector environment.
         action_space: Likewise.
         rng: Where all of the agent's randomness comes from: its initial weights and its decisions.
-        config: Settings of "reinforce"; the paper's by default. "random" has none.
+        config: Its settings; for "reinforce" a `ReinforceConfig`, the paper's by default. "random" has none.
 
     Raises:
         InvalidConfiguration: If there is no agent of that name, or the spaces are not EAS's, or if "reinforce" is
             asked for and Keras was imported on another backend than TensorFlow.
     """
-    if name == "reinforce":
-        use_tensorflow(warnings.warn)
-        from eas_tf.agents.reinforce import ReinforceAgent
-
-        return ReinforceAgent(observation_space, action_space, rng=rng, config=config)
-    if name == "random":
-        from eas_tf.agents.random_search import RandomSearchAgent
-
-        return RandomSearchAgent(rng=rng)
-    raise InvalidConfiguration(f"The agents are {', '.join(AGENTS)}. Received: {name!r}")
+    if name not in AGENTS:
+        near = "".join(f" Did you mean {each!r}?" for each in get_close_matches(str(name), AGENTS, 1))
+        raise InvalidConfiguration(f"The agents are {', '.join(AGENTS)}. Received: {name!r}.{near}")
+    return AGENTS[name](observation_space, action_space, rng=rng, config=config)

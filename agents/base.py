@@ -1,7 +1,6 @@
-"""What every agent can do, and how it is told what is due."""
+"""What every agent can do."""
 
 from collections.abc import Mapping
-from enum import IntEnum
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -10,31 +9,25 @@ import numpy as np
 Batch: TypeAlias = Mapping[str, np.ndarray]
 
 
-class Kind(IntEnum):
-    """What the environment waits for: the values of the observation's `kind`."""
-
-    DEEPEN = 0
-    WIDEN = 1
-    OVER = 2
-
-
 class Agent(Protocol):
-    """Grows a batch of n networks side by side, all of them on the same schedule.
+    """Grows a batch of n networks side by side.
 
-    A batch of episodes is as many calls of `act` as the schedule has steps, then one call of `learn`.
+    A batch of episodes is as many calls of `act` as the longest of them has steps, then one call of `learn`.
     """
 
     def act(self, observation: Batch, mask: Batch) -> dict[str, np.ndarray]:
         """Decide one step for every network.
 
         Args:
-            observation: `layers` int `[n, max_layers, fields]`, `kind` int `[n]`, `steps_left` int `[n]`.
-            mask: `deepen` `[n, blocks, positions, kernels]` and `widen` `[n, max_layers]`, nonzero where legal. The
-                mask of the kind that is not due is all zero.
+            observation: `layers` int `[n, max_layers, fields]`; `kind` int `[n]`, which of the mask's keys is due, in
+                alphabetical order, or their number if the episode is over; `steps_left` int `[n]`.
+            mask: For each kind of decision what is legal, nonzero: `[n, *sizes]` for a chain of categories, such as
+                `deepen` `[n, blocks, positions, kernels]`, and `[n, max_layers]` for coins, such as `widen`. The mask
+                of a kind that is not due is all zero.
 
         Returns:
-            `deepen` int64 `[n, 3]` (block, position, kernel) and `widen` int8 `[n, max_layers]` (1: widen this
-            layer). The part that is not due is all zero.
+            For each kind int64 `[n, categories]` or int8 `[n, max_layers]` (1: the layer's coin says yes). What is not
+            due is zero.
         """
 
     def learn(self, rewards: np.ndarray) -> dict[str, float]:

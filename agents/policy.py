@@ -1,11 +1,12 @@
 """The controller (EAS paper, Figs. 1 to 3).
 
-An encoder reads the layers of a network; the Net2Wider actor decides which of them to widen, the Net2Deeper actor
-where to insert a new one. Illegal decisions have probability 0: all probabilities here are those after masking.
+An encoder reads the layers of a network; an actor for each kind of decision decides: coins which layers to widen, a
+chain of categories where to insert a new one. Illegal decisions have probability 0: all probabilities here are those
+after masking.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -27,9 +28,9 @@ class Samples(NamedTuple):
     tokens: tf.Tensor
     """int32 `[samples, max_layers]`, 0 = padding."""
     legal: tf.Tensor
-    """bool `[samples, blocks, positions, kernels]` or `[samples, max_layers]`."""
+    """bool `[samples, *sizes]` of a chain, `[samples, max_layers]` of coins."""
     decisions: tf.Tensor
-    """Net2Deeper: int64 `[samples, 3]`. Net2Wider: int8 `[samples, max_layers]`."""
+    """int64 `[samples, categories]` of a chain, int8 `[samples, max_layers]` of coins."""
 
 
 class Scores(NamedTuple):
@@ -42,26 +43,29 @@ class Scores(NamedTuple):
 
 
 _TOKENS = tf.TensorSpec([None, None], tf.int32)
-_PLACES = tf.TensorSpec([None, None, None, None], tf.bool)
-_LAYERS = tf.TensorSpec([None, None], tf.bool)
 _NOISE = tf.TensorSpec([None, None], tf.float32)
-DEEPEN_SAMPLES = Samples(_TOKENS, _PLACES, tf.TensorSpec([None, 3], tf.int64))
-WIDEN_SAMPLES = Samples(_TOKENS, _LAYERS, tf.TensorSpec([None, None], tf.int8))
 
 
-class Net2WiderActor(keras.layers.Layer):
-    """One linear map 100 -> 1 and a sigmoid, shared by all layers: an independent coin for each (Fig. 2)."""
+class CoinsActor(keras.layers.Layer):
+    """One linear map 100 -> 1 and a sigmoid, shared by all layers: an independent coin for each (Fig. 2, Net2Wider)."""
 
-    def __init__(self, *, rng: np.random.Generator) -> None:
+    signature = Samples(_TOKENS, tf.TensorSpec([None, None], tf.bool), tf.TensorSpec([None, None], tf.int8))
+
+    def __init__(self, max_layers: int, *, rng: np.random.Generator) -> None:
         super().__init__(dtype="float32")
+        self.choices = max_layers
         self.classifier = linear(STATE, 1, rng=rng)
 
+    def sample(self, encoded: Encoded, legal: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Whose coins say yes, int8 `[n, max_layers]`, from noise `[n, max_layers]` in [0, 1)."""
+        return tf.cast((noise < tf.sigmoid(self.logits(encoded))) & legal, tf.int8)
+
     def logits(self, encoded: Encoded) -> tf.Tensor:
-        """The log-odds of widening each layer, `[n, max_layers]`, before masking."""
+        """The log-odds of each layer's yes, `[n, max_layers]`, before masking."""
         return self.classifier(encoded.layers)[..., 0]
 
     def score(self, encoded: Encoded, legal: tf.Tensor, decisions: tf.Tensor) -> Scores:
-        """Log-probability and entropy; layers that may not be widened add nothing to either."""
+        """Log-probability and entropy; layers whose coin may not say yes add nothing to either."""
         logits, legal = self.logits(encoded), tf.cast(legal, tf.float32)
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.cast(decisions, tf.float32), logits=logits)
         # -p ln p - (1 - p) ln(1 - p), written so that no logarithm meets 0.
@@ -69,32 +73,49 @@ class Net2WiderActor(keras.layers.Layer):
         return Scores(-tf.reduce_sum(losses * legal, axis=1), tf.reduce_sum(entropies * legal, axis=1))
 
 
-class Net2DeeperActor(keras.layers.Layer):
-    """An LSTM of 100 units, started from the encoder's final state: block, then position, then kernel (Fig. 3)."""
+class ChainActor(keras.layers.Layer):
+    """An LSTM of 100 units, started from the encoder's final state: one category after the other (Fig. 3, Net2Deeper).
 
-    def __init__(self, sizes: Sizes, *, rng: np.random.Generator) -> None:
+    Net2Deeper's are block, position and kernel.
+    """
+
+    def __init__(self, sizes: tuple[int, ...], *, rng: np.random.Generator) -> None:
         super().__init__(dtype="float32")
+        self.sizes, self.choices = sizes, sum(sizes)
         self.cell = lstm_cell(EMBEDDING, STATE, rng=rng)
-        # One table: what is fed first, then every block, then every position. Nothing comes after the kernel.
-        self.inputs = embedding(1 + sizes.blocks + sizes.positions, EMBEDDING, rng=rng)
-        self.offsets = (1, 1 + sizes.blocks, 0)
-        self.classifiers = [linear(STATE, n, rng=rng) for n in (sizes.blocks, sizes.positions, sizes.kernels)]
+        # One table: what is fed first, then each category's choices in turn. Nothing comes after the last category.
+        self.inputs = embedding(1 + sum(sizes[:-1]), EMBEDDING, rng=rng)
+        self.offsets = (*(1 + sum(sizes[:number]) for number in range(len(sizes) - 1)), 0)
+        self.classifiers = [linear(STATE, n, rng=rng) for n in sizes]
+        places, decisions = [None] * (1 + len(sizes)), [None, len(sizes)]
+        self.signature = Samples(_TOKENS, tf.TensorSpec(places, tf.bool), tf.TensorSpec(decisions, tf.int64))
+
+    def sample(self, encoded: Encoded, legal: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """A number for each category, int64 `[n, categories]`, from noise `[n, choices]` in [0, 1)."""
+        # The largest of log-probability plus Gumbel noise is a draw from the categorical distribution.
+        gumbels = tf.split(-tf.math.log(-tf.math.log(tf.maximum(noise, _TINY))), self.sizes, axis=1)
+        decisions, _ = self.unroll(encoded, legal, lambda i, log_p: tf.argmax(log_p + gumbels[i], axis=1))
+        return decisions
+
+    def score(self, encoded: Encoded, legal: tf.Tensor, decisions: tf.Tensor) -> Scores:
+        """Log-probability and entropy of decisions that were taken."""
+        return self.unroll(encoded, legal, lambda i, _: decisions[:, i])[1]
 
     def unroll(
         self, encoded: Encoded, legal: tf.Tensor, choose: Callable[[int, tf.Tensor], tf.Tensor]
     ) -> tuple[tf.Tensor, Scores]:
-        """Decide three times, each decision masked by, and fed with, the one before.
+        """Decide for each category, each decision masked by, and fed with, the one before.
 
         Args:
             encoded: Of n networks.
-            legal: bool `[n, blocks, positions, kernels]`.
+            legal: bool `[n, *sizes]`.
             choose: Takes the number of the decision and the masked log-probabilities `[n, choices]`, gives int64 `[n]`.
 
         Returns:
-            The decisions int64 `[n, 3]`, and their scores. The entropy is that of the three distributions met on the
-            way, not the expectation over all ways.
+            The decisions int64 `[n, categories]`, and their scores. The entropy is that of the distributions met on
+            the way, not the expectation over all ways.
         """
-        output, memory, fed = encoded.output, encoded.cell, tf.zeros_like(legal[:, 0, 0, 0], tf.int64)
+        output, memory, fed = encoded.output, encoded.cell, tf.zeros([tf.shape(legal)[0]], tf.int64)
         decisions, chosen, entropies = [], [], []
         for number, (classifier, offset) in enumerate(zip(self.classifiers, self.offsets, strict=True)):
             output, memory = lstm_step(self.cell, self.inputs(fed), output, memory)
@@ -110,7 +131,7 @@ class Net2DeeperActor(keras.layers.Layer):
 
 
 class Policy(keras.layers.Layer):
-    """Encoder and both actors: about 76,000 trainable parameters and 16 for each token of the vocabulary.
+    """Encoder and actors: for Net2Wider and Net2Deeper about 76,000 trainable parameters, and 16 for each token.
 
     It draws nothing itself: uniform noise is passed in, so the same noise gives the same decisions. It stays on the
     CPU, where networks this small are fastest, and leaves accelerators to the networks that are trained.
@@ -118,38 +139,44 @@ class Policy(keras.layers.Layer):
 
     def __init__(self, sizes: Sizes, *, rng: np.random.Generator) -> None:
         super().__init__(dtype="float32")
-        self.widths = (sizes.blocks, sizes.positions, sizes.kernels)
         with tf.device("/CPU:0"):
             self.encoder = Encoder(sizes.vocabulary, rng=rng)
-            self.wider = Net2WiderActor(rng=rng)
-            self.deeper = Net2DeeperActor(sizes, rng=rng)
+            # Coins before chains: the order in which a seed has always drawn their weights.
+            self.actors: dict[str, Any] = {
+                kind: ChainActor(sizes.kinds[kind], rng=rng)
+                if sizes.kinds[kind]
+                else CoinsActor(sizes.max_layers, rng=rng)
+                for kind in sorted(sizes.kinds, key=lambda kind: len(sizes.kinds[kind]))
+            }
+        self.kinds = tuple(sizes.kinds)
+        self._samplers = {kind: self._sampler(actor) for kind, actor in self.actors.items()}
         self.built = True  # all weights exist: lets Keras count them
 
-    @tf.function(input_signature=[_TOKENS, _LAYERS, _NOISE], autograph=False)
-    def sample_widen(self, tokens: tf.Tensor, legal: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Which layers to widen, int8 `[n, max_layers]`, from noise `[n, max_layers]` in [0, 1)."""
-        with tf.device("/CPU:0"):
-            probabilities = tf.sigmoid(self.wider.logits(self.encoder.encode(tokens)))
-            return tf.cast((noise < probabilities) & legal, tf.int8)
+    def _sampler(self, actor: Any) -> Any:
+        def sample(tokens: tf.Tensor, legal: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+            with tf.device("/CPU:0"):
+                return actor.sample(self.encoder.encode(tokens), legal, noise)
 
-    @tf.function(input_signature=[_TOKENS, _PLACES, _NOISE], autograph=False)
-    def sample_deepen(self, tokens: tf.Tensor, legal: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-        """Block, position and kernel, int64 `[n, 3]`, from noise `[n, blocks + positions + kernels]` in [0, 1)."""
-        with tf.device("/CPU:0"):
-            # The largest of log-probability plus Gumbel noise is a draw from the categorical distribution.
-            gumbels = tf.split(-tf.math.log(-tf.math.log(tf.maximum(noise, _TINY))), self.widths, axis=1)
-            decisions, _ = self.deeper.unroll(
-                self.encoder.encode(tokens), legal, lambda i, log_p: tf.argmax(log_p + gumbels[i], axis=1)
-            )
-            return decisions
+        return tf.function(sample, input_signature=[_TOKENS, actor.signature.legal, _NOISE], autograph=False)
 
-    def score(self, deepen: Samples, widen: Samples) -> Scores:
-        """Scores of decisions of both kinds, those of `deepen` first, from one pass of the encoder."""
-        tokens = tf.concat([deepen.tokens, widen.tokens], axis=0)
-        sizes = [tf.shape(deepen.tokens)[0], tf.shape(widen.tokens)[0]]
-        deep, wide = (
-            Encoded(*parts) for parts in zip(*(tf.split(x, sizes) for x in self.encoder.encode(tokens)), strict=True)
+    def sample(self, kind: str, tokens: tf.Tensor, legal: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+        """Decisions of one kind, as `Samples.decisions` has them, from noise `[n, actors[kind].choices]` in [0, 1)."""
+        return self._samplers[kind](tokens, legal, noise)
+
+    @property
+    def signature(self) -> tuple[Samples, ...]:
+        """What `score` takes."""
+        return tuple([self.actors[kind].signature for kind in self.kinds])
+
+    def score(self, samples: Sequence[Samples]) -> Scores:
+        """Scores of decisions of every kind, in the order of `kinds`, from one pass of the encoder."""
+        tokens, sizes = (
+            tf.concat([each.tokens for each in samples], axis=0),
+            [tf.shape(each.tokens)[0] for each in samples],
         )
-        _, deeper = self.deeper.unroll(deep, deepen.legal, lambda i, _: deepen.decisions[:, i])
-        wider = self.wider.score(wide, widen.legal, widen.decisions)
-        return Scores(*(tf.concat(parts, axis=0) for parts in zip(deeper, wider, strict=True)))
+        parts = zip(*(tf.split(x, sizes) for x in self.encoder.encode(tokens)), strict=True)
+        scores = [
+            self.actors[kind].score(Encoded(*part), each.legal, each.decisions)
+            for kind, part, each in zip(self.kinds, parts, samples, strict=True)
+        ]
+        return Scores(*(tf.concat(each, axis=0) for each in zip(*scores, strict=True)))

@@ -1,30 +1,39 @@
 """Random search: the same space, masks and schedule as the controller, without a controller."""
 
+import gymnasium
 import numpy as np
 
 from eas_tf.agents.base import Batch
+from eas_tf.agents.spaces import kinds_of
 from eas_tf.agents.state import check_state, generator_state, restore_generator
 
 
 class RandomSearchAgent:
     """Draws every decision uniformly from what the mask allows.
 
-    Net2Wider: a fair coin for each layer. Net2Deeper: a uniform block among those where anything is legal, then a
-    uniform position in it, then a uniform kernel there. That is the order of the paper's code; it is not uniform
-    over triples, as a position in a short block is likelier than one in a long block.
+    Coins, such as Net2Wider's, are fair. Of a chain, such as Net2Deeper's, the first category is drawn uniformly where
+    anything is legal after it, then the second, and so on: a uniform block, then a uniform position in it, then a
+    uniform kernel there. That is the order of the paper's code; it is not uniform over triples, as a position in a
+    short block is likelier than one in a long block.
+
+    Args:
+        action_space: Of a single environment.
+        rng: Where the decisions come from.
+
+    Raises:
+        InvalidConfiguration: If these are not the actions of an EAS environment.
     """
 
-    def __init__(self, *, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, action_space: gymnasium.Space, *, rng: np.random.Generator) -> None:
+        self._kinds, self._rng = kinds_of(action_space), rng
 
     def act(self, observation: Batch, mask: Batch) -> dict[str, np.ndarray]:  # noqa: ARG002 - it looks at the mask only
         """Decide one step for every network; see `Agent.act`."""
-        widen = np.asarray(mask["widen"]).astype(bool)
-        coins = self._rng.random(widen.shape) < 0.5
-        return {
-            "deepen": self._deepen(np.asarray(mask["deepen"]).astype(bool)),
-            "widen": (coins & widen).astype(np.int8),
-        }
+        actions = {}
+        for kind in sorted(self._kinds, key=lambda kind: len(self._kinds[kind])):  # coins first, as seeds always had it
+            legal = np.asarray(mask[kind]).astype(bool)
+            actions[kind] = self._chain(legal) if self._kinds[kind] else self._coins(legal)
+        return actions
 
     def learn(self, rewards: np.ndarray) -> dict[str, float]:  # noqa: ARG002 - nothing is learned
         """Nothing is learned and nothing reported."""
@@ -39,8 +48,11 @@ class RandomSearchAgent:
         check_state(state, self.state())
         restore_generator(self._rng, state["generator"])
 
-    def _deepen(self, legal: np.ndarray) -> np.ndarray:
-        """Block, position and kernel `[n, 3]`, one after the other; zeros where nothing is legal."""
+    def _coins(self, legal: np.ndarray) -> np.ndarray:
+        return ((self._rng.random(legal.shape) < 0.5) & legal).astype(np.int8)
+
+    def _chain(self, legal: np.ndarray) -> np.ndarray:
+        """A number for each category `[n, categories]`, one after the other; zeros where nothing is legal."""
         networks, decisions = np.arange(len(legal)), []
         while legal.ndim > 1:
             choices = legal.any(axis=tuple(range(2, legal.ndim)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from eas_tf.agents.base import Batch, Kind
+from eas_tf.agents.base import Batch
 from eas_tf.agents.baseline import MovingAverage
 from eas_tf.agents.spaces import Sizes, Step
 from eas_tf.agents.state import check_state, generator_state, restore_generator
@@ -51,17 +51,20 @@ class _Trajectory:
     steps_left: int
     steps: list[tuple[Step, np.ndarray]] = field(default_factory=list)
 
-    def samples(self, kind: Kind, sizes: Sizes) -> "Samples":
-        """All decisions of one kind, step after step, networks in order within each; possibly none."""
+    def samples(self, sizes: Sizes) -> tuple[tuple["Samples", ...], np.ndarray]:
+        """All decisions of each kind, step after step, networks in order; and whose they are, `[samples]`."""
         from eas_tf.agents.policy import Samples
 
-        chosen = [(step.tokens, step.legal, decisions) for step, decisions in self.steps if step.kind is kind]
-        if chosen:
-            return Samples(*(np.concatenate(arrays) for arrays in zip(*chosen, strict=True)))
-        layers, places = (0, sizes.max_layers), (0, sizes.blocks, sizes.positions, sizes.kernels)
-        deepening = kind is Kind.DEEPEN
-        decisions = np.zeros((0, 3), np.int64) if deepening else np.zeros(layers, np.int8)
-        return Samples(np.zeros(layers, np.int32), np.zeros(places if deepening else layers, bool), decisions)
+        samples, networks = [], []
+        for kind, decisions in sizes.nothing(0).items():
+            places = np.zeros((0, *(sizes.kinds[kind] or (sizes.max_layers,))), bool)
+            chosen = [(np.zeros((0, sizes.max_layers), np.int32), places, decisions)]
+            for step, taken in self.steps:
+                if step.kind == kind:
+                    chosen.append((step.tokens, step.legal, taken))
+                    networks.append(step.networks)
+            samples.append(Samples(*(np.concatenate(arrays) for arrays in zip(*chosen, strict=True))))
+        return tuple(samples), np.concatenate(networks)
 
 
 class ReinforceAgent:
@@ -111,39 +114,29 @@ class ReinforceAgent:
             InvalidConfiguration: If observation or mask are not as the spaces say, or the batch changed its size
                 within its episodes.
         """
-        step = self._sizes.read(observation, mask)
-        actions: dict[str, np.ndarray] = {
-            "deepen": np.zeros((len(step.tokens), 3), np.int64),
-            "widen": np.zeros(step.tokens.shape, np.int8),
-        }
-        if step.kind is not Kind.OVER:
-            decisions = self._sample(step)
-            self._remember(step, decisions)
-            actions["deepen" if step.kind is Kind.DEEPEN else "widen"] = decisions.copy()
+        steps, left = self._sizes.read(observation, mask)
+        actions = self._sizes.nothing(len(observation["layers"]))
+        if not steps:
+            return actions
+        trajectory = self._begin(len(observation["layers"]), left)
+        for step in steps:
+            actor = self.policy.actors[step.kind]
+            noise = self._rng.random((len(step.networks), actor.choices), dtype=np.float32)
+            decisions = self.policy.sample(step.kind, step.tokens, step.legal, noise).numpy()
+            trajectory.steps.append((step, decisions))
+            actions[step.kind][step.networks] = decisions
         return actions
 
-    def _sample(self, step: Step) -> np.ndarray:
-        if step.kind is Kind.DEEPEN:
-            sample, choices = (
-                self.policy.sample_deepen,
-                self._sizes.blocks + self._sizes.positions + self._sizes.kernels,
-            )
-        else:
-            sample, choices = self.policy.sample_widen, self._sizes.max_layers
-        noise = self._rng.random((len(step.tokens), choices), dtype=np.float32)
-        return sample(step.tokens, step.legal, noise).numpy()
-
-    def _remember(self, step: Step, decisions: np.ndarray) -> None:
-        networks = len(step.tokens)
-        if self._trajectory is None or step.steps_left >= self._trajectory.steps_left:
-            self._trajectory = _Trajectory(networks=networks, steps_left=step.steps_left)
+    def _begin(self, networks: int, left: int) -> _Trajectory:
+        if self._trajectory is None or left >= self._trajectory.steps_left:
+            self._trajectory = _Trajectory(networks=networks, steps_left=left)
         if networks != self._trajectory.networks:
             raise InvalidConfiguration(
                 f"A batch keeps its {self._trajectory.networks} networks to the end of their episodes. "
                 f"Received: {networks}"
             )
-        self._trajectory.steps_left = step.steps_left
-        self._trajectory.steps.append((step, decisions))
+        self._trajectory.steps_left = left
+        return self._trajectory
 
     def learn(self, rewards: np.ndarray) -> dict[str, float]:
         """Update the policy once, on all decisions since the batch began; see `Agent.learn`.
@@ -195,7 +188,7 @@ class ReinforceAgent:
         return updated if self._config.baseline_sees_batch or previous is None else previous
 
     def _update(self, trajectory: _Trajectory, advantages: np.ndarray) -> dict[str, float]:
-        deepen, widen = (trajectory.samples(kind, self._sizes) for kind in (Kind.DEEPEN, Kind.WIDEN))
-        repeated = np.tile(advantages, len(trajectory.steps)).astype(np.float32)
+        samples, whose = trajectory.samples(self._sizes)
         networks = np.float32(trajectory.networks)
-        return {name: float(value) for name, value in self._learner.update(deepen, widen, repeated, networks).items()}
+        account = self._learner.update(samples, advantages[whose].astype(np.float32), networks)
+        return {name: float(value) for name, value in account.items()}

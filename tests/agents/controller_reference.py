@@ -9,17 +9,17 @@ def weights_of(policy):
     """The policy's weights by name, as float64 arrays that a test may change."""
     variables = {
         "tokens": policy.encoder.tokens.embeddings,
-        "wider": policy.wider.classifier.kernel,
-        "wider_bias": policy.wider.classifier.bias,
-        "inputs": policy.deeper.inputs.embeddings,
+        "wider": policy.actors["widen"].classifier.kernel,
+        "wider_bias": policy.actors["widen"].classifier.bias,
+        "inputs": policy.actors["deepen"].inputs.embeddings,
     }
     for name, cell in (
         ("forward", policy.encoder.forward),
         ("backward", policy.encoder.backward),
-        ("deeper", policy.deeper.cell),
+        ("deeper", policy.actors["deepen"].cell),
     ):
         variables |= {name: cell.kernel, f"{name}_recurrent": cell.recurrent_kernel, f"{name}_bias": cell.bias}
-    for number, layer in enumerate(policy.deeper.classifiers):
+    for number, layer in enumerate(policy.actors["deepen"].classifiers):
         variables |= {f"head{number}": layer.kernel, f"head{number}_bias": layer.bias}
     return {name: variable.numpy().astype(np.float64) for name, variable in variables.items()}, variables
 

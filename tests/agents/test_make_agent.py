@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from eas_tf.agents import AGENTS, make_agent
+from eas_tf.agents import AGENTS, make_agent, register_agent
 from eas_tf.errors import InvalidConfiguration
 
 
@@ -14,7 +14,8 @@ def test_the_package_random_search_and_the_settings_load_no_tensorflow():
         "from eas_tf.agents import make_agent\n"
         "from eas_tf.agents.reinforce import ReinforceAgent, ReinforceConfig\n"
         "ReinforceConfig()\n"
-        "make_agent('random', None, None, rng=numpy.random.default_rng(0))\n"
+        "from gymnasium.spaces import Dict, MultiBinary\n"
+        "make_agent('random', None, Dict(widen=MultiBinary(6)), rng=numpy.random.default_rng(0))\n"
         "sys.exit(' '.join(name for name in ('tensorflow', 'keras') if name in sys.modules) or 0)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -30,3 +31,13 @@ def test_every_agent_can_be_made_by_name(name, case):
 def test_an_unknown_agent_is_refused_with_the_names_there_are(case):
     with pytest.raises(InvalidConfiguration, match="reinforce, random"):
         make_agent("ppo", *case.spaces(), rng=np.random.default_rng(0))
+    with pytest.raises(InvalidConfiguration, match="Did you mean 'random'"):
+        make_agent("randon", *case.spaces(), rng=np.random.default_rng(0))
+
+
+def test_an_agent_from_outside_is_made_by_its_name(monkeypatch):
+    monkeypatch.setattr("eas_tf.agents.AGENTS", dict(AGENTS))
+    register_agent("mine", lambda *spaces, rng, config: (spaces, rng, config))
+    assert make_agent("mine", 1, 2, rng=3, config=4) == ((1, 2), 3, 4)
+    with pytest.raises(InvalidConfiguration, match="'random' already"):
+        register_agent("random", lambda: None)

@@ -12,7 +12,7 @@ N = 2000
 
 @pytest.fixture(scope="module")
 def sizes():
-    return Sizes(max_layers=6, radix=(3, 4), blocks=3, positions=4, kernels=2)
+    return Sizes(max_layers=6, radix=(3, 4), kinds={"deepen": (3, 4, 2), "widen": ()})
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def score(policy, tokens, places=None, triples=None, layers=None, choices=None):
         widen = Samples(tokens, np.asarray(layers, bool), np.asarray(choices, np.int8))
     else:
         deepen = Samples(tokens, np.asarray(places, bool), np.asarray(triples, np.int64))
-    return [np.array(part) for part in policy.score(deepen, widen)]
+    return [np.array(part) for part in policy.score((deepen, widen))]
 
 
 def _nothing(width):
@@ -55,7 +55,7 @@ def test_the_paper_controller_has_about_76_000_parameters():
     """
     for radix, expected in (((14,), 75_999), ((6, 12, 4), 80_383)):
         policy = Policy(
-            Sizes(max_layers=50, radix=radix, blocks=5, positions=10, kernels=3), rng=np.random.default_rng(0)
+            Sizes(max_layers=50, radix=radix, kinds={"deepen": (5, 10, 3), "widen": ()}), rng=np.random.default_rng(0)
         )
         assert policy.count_params() == sum(np.prod(v.shape) for v in policy.trainable_variables) == expected
         assert 75_000 < expected < 81_000
@@ -97,7 +97,7 @@ def test_decisions_of_both_kinds_are_scored_in_one_call_in_their_order(policy):
     other = np.array([[6, 6, 0, 0, 0, 0]], np.int32)
     legal, layers = np.ones((1, 3, 4, 2), bool), other != 0
     triple, choice = [[2, 1, 1]], [[1, 0, 0, 0, 0, 0]]
-    both = policy.score(Samples(TOKENS, legal, np.array(triple)), Samples(other, layers, np.array(choice, np.int8)))
+    both = policy.score([Samples(TOKENS, legal, np.array(triple)), Samples(other, layers, np.array(choice, np.int8))])
     deep, wide = score(policy, TOKENS, legal, triple), score(policy, other, layers=layers, choices=choice)
     np.testing.assert_allclose(both, np.concatenate([deep, wide], axis=1), atol=1e-6)
 
@@ -120,7 +120,7 @@ def test_triples_are_drawn_as_often_as_their_probability_says(policy):
     legal = np.zeros((3, 4, 2), bool)
     legal[0, 0, 0] = legal[1, 1] = legal[2, :2, 1] = True
     triples, noise = reference.triples(legal), np.random.default_rng(2).random((N, 9), dtype=np.float32)
-    drawn = policy.sample_deepen(np.repeat(TOKENS, N, 0), np.repeat(legal[None], N, 0), noise).numpy()
+    drawn = policy.sample("deepen", np.repeat(TOKENS, N, 0), np.repeat(legal[None], N, 0), noise).numpy()
     shares = [(drawn == triple).all(axis=1).mean() for triple in triples]
     log_p, _ = score(policy, np.repeat(TOKENS, len(triples), 0), np.repeat(legal[None], len(triples), 0), triples)
     assert sum(shares) == pytest.approx(1.0)
@@ -130,7 +130,7 @@ def test_triples_are_drawn_as_often_as_their_probability_says(policy):
 def test_layers_are_widened_as_often_as_their_probability_says(policy):
     layers = np.array([[1, 1, 0, 1, 0, 0]], bool)
     noise = np.random.default_rng(3).random((N, 6), dtype=np.float32)
-    drawn = policy.sample_widen(np.repeat(TOKENS, N, 0), np.repeat(layers, N, 0), noise).numpy()
+    drawn = policy.sample("widen", np.repeat(TOKENS, N, 0), np.repeat(layers, N, 0), noise).numpy()
     chances = [
         np.exp(score(policy, TOKENS, layers=np.eye(6)[None, i], choices=np.eye(6)[None, i])[0][0]) for i in range(4)
     ]
@@ -143,5 +143,5 @@ def test_what_is_masked_is_never_drawn_whatever_the_noise(policy, case, noise):
     tokens = np.repeat(TOKENS, N, 0)
     draws = [rng.random((N, k), dtype=np.float32) if noise is None else np.full((N, k), noise, "f") for k in (9, 6)]
     places, layers = case.some_legal(rng, N), rng.random((N, 6)) < 0.2
-    assert places[np.arange(N), *policy.sample_deepen(tokens, places, draws[0]).numpy().T].all()
-    assert not (policy.sample_widen(tokens, layers, draws[1]).numpy() & ~layers).any()
+    assert places[np.arange(N), *policy.sample("deepen", tokens, places, draws[0]).numpy().T].all()
+    assert not (policy.sample("widen", tokens, layers, draws[1]).numpy() & ~layers).any()

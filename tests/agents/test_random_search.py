@@ -1,15 +1,16 @@
 from collections import Counter
 
 import numpy as np
+from gymnasium.spaces import Dict, MultiBinary, MultiDiscrete
 
-from eas_tf.agents.base import Kind
 from eas_tf.agents.random_search import RandomSearchAgent
 
 
 def act(seed, masks, calls=1):
-    agent = RandomSearchAgent(rng=np.random.default_rng(seed))
+    kinds = Dict({kind: MultiBinary(6) if kind == "widen" else MultiDiscrete(masks[kind].shape[1:]) for kind in masks})
+    agent = RandomSearchAgent(kinds, rng=np.random.default_rng(seed))
     actions = [agent.act({}, masks) for _ in range(calls)]
-    return {key: np.concatenate([action[key] for action in actions]) for key in ("deepen", "widen")}
+    return {key: np.concatenate([action[key] for action in actions]) for key in masks}
 
 
 def test_actions_lie_in_the_action_space(case):
@@ -55,6 +56,6 @@ def test_the_seed_decides(case):
 
 
 def test_it_learns_nothing_from_rewards(case):
-    agent = RandomSearchAgent(rng=np.random.default_rng(0))
-    agent.act(case.observation(case.layers(np.random.default_rng(0), [2]), Kind.WIDEN, 1), case.mask(1, widen=1))
+    agent = RandomSearchAgent(case.spaces()[1], rng=np.random.default_rng(0))
+    agent.act(case.observation(case.layers(np.random.default_rng(0), [2]), 1, 1), case.mask(1, widen=1))
     assert agent.learn(np.ones(1)) == {}

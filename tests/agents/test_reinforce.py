@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from eas_tf.agents.base import Kind
 from eas_tf.agents.policy import Samples
 from eas_tf.agents.reinforce import ReinforceAgent, ReinforceConfig
 from eas_tf.errors import EASError, InvalidConfiguration
 
 BLOCK, LAYER = 2, 1
+DEEPEN, WIDEN, OVER = range(3)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def episodes(agent, case, *, n=4, deepen=2, widen=1, seed=0):
         masks = (
             case.mask(n, deepen=case.some_legal(rng, n, chance=0.6)) if due else case.mask(n, widen=rows[..., 0] > 0)
         )
-        step = case.observation(rows, Kind.DEEPEN if due else Kind.WIDEN, left)
+        step = case.observation(rows, DEEPEN if due else WIDEN, left)
         actions.append((step, masks, agent.act(step, masks)))
     return actions
 
@@ -46,8 +46,8 @@ def bandit(agent, case, batches, n=10):
     """Mean reward of each batch: 1 for one block, 1 for widening one layer, -1/5 for each other layer."""
     rows, means = np.repeat(case.layers(np.random.default_rng(0), [5]), n, 0), []
     for _ in range(batches):
-        deepen = agent.act(case.observation(rows, Kind.DEEPEN, 2), case.mask(n, deepen=1))["deepen"]
-        widen = agent.act(case.observation(rows, Kind.WIDEN, 1), case.mask(n, widen=[1, 1, 1, 1, 1, 0]))["widen"]
+        deepen = agent.act(case.observation(rows, DEEPEN, 2), case.mask(n, deepen=1))["deepen"]
+        widen = agent.act(case.observation(rows, WIDEN, 1), case.mask(n, widen=[1, 1, 1, 1, 1, 0]))["widen"]
         rewards = (deepen[:, 0] == BLOCK) + 1.2 * widen[:, LAYER] - widen.sum(axis=1) / 5
         agent.learn(rewards)
         means.append(rewards.mean())
@@ -82,7 +82,7 @@ def test_actions_lie_in_the_action_space_and_within_the_mask(make, case):
         assert actions["deepen"].dtype == np.int64
         assert actions["widen"].dtype == np.int8
         assert all(space.contains({key: actions[key][i] for key in actions}) for i in range(300))
-        if step["kind"][0] == Kind.DEEPEN:
+        if step["kind"][0] == DEEPEN:
             assert masks["deepen"][np.arange(300), *actions["deepen"].T].all()
             assert not actions["widen"].any()
         else:
@@ -95,10 +95,31 @@ def test_actions_lie_in_the_action_space_and_within_the_mask(make, case):
 def test_nothing_is_decided_when_the_episode_is_over(make, case):
     agent = make()
     rows = case.layers(np.random.default_rng(0), [3, 4])
-    actions = agent.act(case.observation(rows, Kind.OVER, 0), case.mask(2))
+    actions = agent.act(case.observation(rows, OVER, 0), case.mask(2))
     assert not any(part.any() for part in actions.values())
     with pytest.raises(EASError, match="nothing to learn"):
         agent.learn(np.ones(2))
+
+
+@pytest.mark.usefixtures("eagerly")
+def test_episodes_of_different_lengths_are_learned_from_with_their_own_advantages(make, case):
+    """Three networks with 2, 1 and 2 steps; the second is over while the others take their last step."""
+    rng, agents = np.random.default_rng(0), [make(seed=3, entropy_bonus=0.0) for _ in range(2)]
+    rows = case.layers(rng, [3, 4, 5])
+    first = {"layers": rows, "kind": np.array([0, 1, 0]), "steps_left": np.array([2, 1, 2])}
+    last = {"layers": rows, "kind": np.array([1, 2, 1]), "steps_left": np.array([1, 0, 1])}
+    widen = rows[..., 0] > 0
+    masks = case.mask(3, deepen=np.array([1, 0, 1])[:, None, None, None], widen=widen & [[0], [1], [0]])
+    for agent in agents:
+        actions = agent.act(first, masks)
+        assert not actions["deepen"][1].any()
+        assert not actions["widen"][[0, 2]].any()
+        assert not agent.act(last, case.mask(3, widen=widen & [[1], [0], [1]]))["widen"][1].any()
+        trajectory = agent._trajectory
+    samples, whose = trajectory.samples(agents[0]._sizes)
+    assert whose.tolist() == [0, 2, 1, 0, 2]
+    assert [len(each.tokens) for each in samples] == [2, 3]
+    assert agents[0].learn(np.array([1.0, 2.0, 3.0])) == agents[1].learn(np.array([1.0, 2.0, 3.0]))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -136,10 +157,10 @@ def test_learning_without_acting_or_from_wrong_rewards_is_refused(make, case):
 def test_a_batch_keeps_its_size_and_an_abandoned_one_is_forgotten(make, case):
     agent = make()
     rows = case.layers(np.random.default_rng(0), [3, 4, 5])
-    agent.act(case.observation(rows, Kind.WIDEN, 2), case.mask(3, widen=rows[..., 0] > 0))
+    agent.act(case.observation(rows, WIDEN, 2), case.mask(3, widen=rows[..., 0] > 0))
     with pytest.raises(EASError, match="keeps its 3 networks"):
-        agent.act(case.observation(rows[:2], Kind.WIDEN, 1), case.mask(2, widen=rows[:2, :, 0] > 0))
-    agent.act(case.observation(rows[:2], Kind.WIDEN, 2), case.mask(2, widen=rows[:2, :, 0] > 0))
+        agent.act(case.observation(rows[:2], WIDEN, 1), case.mask(2, widen=rows[:2, :, 0] > 0))
+    agent.act(case.observation(rows[:2], WIDEN, 2), case.mask(2, widen=rows[:2, :, 0] > 0))
     assert agent.learn(np.ones(2))["baseline"] == 1.0
 
 
@@ -186,7 +207,7 @@ def test_the_loss_and_its_gradient_are_the_formulas(make, case):
 
     deepen = Samples(tokens, legal, np.array(triples))
     widen = Samples(tokens, tokens > 0, choices.astype(np.int8))
-    value, _, gradients = agent._learner.gradients(deepen, widen, np.tile(advantages, 2), np.float32(3))
+    value, _, gradients = agent._learner.gradients((deepen, widen), np.tile(advantages, 2), np.float32(3))
     assert float(value) == pytest.approx(loss(), abs=1e-5)
     for name, variable in variables.items():
         place = next(i for i, other in enumerate(agent.policy.trainable_variables) if other is variable)
@@ -206,14 +227,14 @@ def test_an_update_makes_rewarded_decisions_likelier_and_others_less_likely(make
     """The first batch's advantages are +1 and -1 for two networks in different states."""
     agent = make()
     rows = case.layers(np.random.default_rng(1), [2, 6])
-    triple = agent.act(case.observation(rows, Kind.DEEPEN, 2), case.mask(2, deepen=1))["deepen"]
-    choice = agent.act(case.observation(rows, Kind.WIDEN, 1), case.mask(2, widen=[1, 1, 0, 0, 0, 0]))["widen"]
+    triple = agent.act(case.observation(rows, DEEPEN, 2), case.mask(2, deepen=1))["deepen"]
+    choice = agent.act(case.observation(rows, WIDEN, 1), case.mask(2, widen=[1, 1, 0, 0, 0, 0]))["widen"]
     tokens, legal = agent._sizes.tokens(rows), np.zeros((2, 6), bool)
     legal[:, :2] = True
     samples = Samples(tokens, np.ones((2, 3, 4, 2), bool), triple), Samples(tokens, legal, choice)
-    before = agent.policy.score(*samples).log_probability.numpy()
+    before = agent.policy.score(samples).log_probability.numpy()
     diagnostics = agent.learn(np.array([3.0, 1.0]))
-    change = (agent.policy.score(*samples).log_probability.numpy() - before).reshape(2, 2).sum(axis=0)
+    change = (agent.policy.score(samples).log_probability.numpy() - before).reshape(2, 2).sum(axis=0)
     assert change[0] > 0 > change[1]
     assert diagnostics["baseline"] == 2.0
     assert diagnostics["gradient_norm"] > 0

@@ -85,7 +85,8 @@ def test_ctrl_c_ends_the_waiting(tmp_path):
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as waiting:
             assert any("Waiting" in line for line in waiting.stderr)
             waiting.send_signal(signal.SIGINT)
-            assert waiting.wait(timeout=5) == -signal.SIGINT
+            waiting.communicate(timeout=30)
+    assert waiting.returncode == -signal.SIGINT
     assert names(tmp_path) == ["other"]
 
 

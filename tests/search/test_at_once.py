@@ -119,6 +119,6 @@ def test_two_final_trainings_of_one_run_and_two_searches_with_one_cache(tmp_path
         assert other[0] == 2
         (line,) = other[2].splitlines()
         assert "Another process trains in" in line
-    (result,) = (tmp_path / "a" / "final").glob("network-*/seed-0.json")
+    (result,) = (tmp_path / "a" / "final").glob("*/seed-0.json")
     assert result.with_suffix(".keras").exists()
     assert not [path for path in result.parent.iterdir() if "partial" in path.name]

@@ -143,7 +143,8 @@ def test_ctrl_c_in_the_middle_of_a_search_that_waits(tmp_path, searched, again):
             if again:
                 process.send_signal(signal.SIGINT)
                 process.wait(timeout=20)
-        assert "Interrupted. What was finished is kept." in process.communicate(timeout=60)[1]
+        said = "Ended at once." if again else "Interrupted."
+        assert f"{said} What was finished is kept." in process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert resumed(tmp_path / "run") == searched[1]
 

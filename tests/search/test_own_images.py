@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from eas_tf.architecture.named_spaces import SPACES
+from eas_tf.architecture import SPACES
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration, InvalidData
 from eas_tf.search.account import read
 from eas_tf.search.config import SearchConfig
