@@ -134,12 +134,11 @@ class PlainSpace(Layerwise[PlainCNN]):
 
         In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
         """
-        mask = bytearray(self.max_blocks * self.block_length * len(self.kernels))
+        size, rows = self.block_length * len(self.kernels), []
         for block in range(len(architecture.blocks)):
             legal = [self._kernels(architecture, block, index) for index in self._places(architecture, block)]
-            start = block * self.block_length * len(self.kernels)
-            mask[start : start + len(legal) * len(self.kernels)] = b"".join(legal)
-        return bytes(mask)
+            rows.append(b"".join(legal).ljust(size, b"\0"))
+        return b"".join(rows).ljust(self.max_blocks * size, b"\0")
 
     def _places(self, architecture: PlainCNN, block: int) -> range:
         """The indices that a new layer of a block could have, position after position; none if there is no room."""
