@@ -34,6 +34,7 @@ ENVIRONMENTS: dict[str, dict[str, Any]] = {
         "input_shape": _COLOUR,
         **_PAPER_TIME,
     },
+    "EAS-NASBench201-v0": {"evaluator": "nasbench201", "space": "nasbench201", "dataset": "cifar10"},
     "EAS-Surrogate-v0": {"evaluator": "surrogate"},
 }
 

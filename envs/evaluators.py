@@ -14,7 +14,7 @@ from eas_tf.backend import use_tensorflow
 from eas_tf.data import CropAndFlip, check_crop_and_flip
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation import Evaluator, SurrogateEvaluator
+from eas_tf.evaluation import EVALUATORS, Evaluator, check_evaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
 from eas_tf.paths import expanded
@@ -22,7 +22,6 @@ from eas_tf.training.forks import check_fork
 from eas_tf.training.metrics import Metric
 from eas_tf.training.recipe import check_dropout
 
-Kind = Literal["train", "surrogate"]
 StrategyName = Literal["auto", "single", "mirrored"]
 
 
@@ -35,7 +34,7 @@ class EvaluatorConfig(EngineConfig):
     """inline: this process. pool: worker processes, in scripts with `if __name__ == "__main__":`. ray: a cluster."""
 
     kind: str = "train"
-    """"train" for real children, "surrogate" for a closed form."""
+    """"train" for real children, or a name among `EVALUATORS`, such as "surrogate" for a closed form."""
     dataset: str = "digits"
     """A known data set, or a path to an `.npz` file."""
     epochs: int = 20
@@ -63,8 +62,7 @@ class EvaluatorConfig(EngineConfig):
         super().__post_init__()
         if self.engine not in get_args(EngineName):
             raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
-        if self.kind not in get_args(Kind):
-            raise InvalidConfiguration(f"The evaluators are {', '.join(get_args(Kind))}. Received: {self.kind!r}")
+        check_evaluator(self.kind)
         if self.strategy not in get_args(StrategyName):
             strategies = ", ".join(get_args(StrategyName))
             raise InvalidConfiguration(f"The strategies are {strategies}. Received: {self.strategy!r}")
@@ -87,8 +85,8 @@ class EvaluatorConfig(EngineConfig):
                 another backend, or if workers cannot be started from here.
             InvalidData: If the data is not there, or does not fit the network.
         """
-        if self.kind == "surrogate":
-            return SurrogateEvaluator(space)
+        if self.kind in EVALUATORS:
+            return EVALUATORS[self.kind](space, self.dataset)
         check_fork()
         use_tensorflow(gym.logger.warn)
         if self.engine == "pool":
@@ -151,7 +149,7 @@ class EvaluatorSource:
         self._process, self._is_ours = process, not isinstance(evaluator, Evaluator)
         kind: Any = evaluator if self._is_ours else "surrogate"
         self._config = EvaluatorConfig(kind=kind, **options)
-        if evaluator == "surrogate" and process.metric != "accuracy":
+        if kind in EVALUATORS and self._is_ours and process.metric != "accuracy":
             raise InvalidConfiguration(f'metric={process.metric!r} needs children that are trained: evaluator="train".')
         self._evaluator = evaluator if isinstance(evaluator, Evaluator) else None
         self._built_by = os.getpid()

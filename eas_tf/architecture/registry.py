@@ -6,7 +6,7 @@ from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any
 
-from eas_tf.architecture import densenet, plain
+from eas_tf.architecture import cells, densenet, plain
 from eas_tf.architecture.architecture import Architecture
 from eas_tf.architecture.notation import BLANKS
 from eas_tf.architecture.space import AnySpace, NetworkKind, Space
@@ -105,5 +105,5 @@ def parse_architecture(text: str, input_shape: Sequence[int] = (32, 32, 3)) -> A
 
 
 # A kind of network is one folder, and one entry here.
-for _kind in (plain.KIND, densenet.KIND):
+for _kind in (plain.KIND, densenet.KIND, cells.KIND):
     register_kind(_kind)

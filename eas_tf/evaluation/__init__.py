@@ -1,9 +1,18 @@
-"""What a network is worth: a closed form for work on agents, or training for a few epochs.
+"""What a network is worth: a closed form or a table for work on agents, or training for a few epochs.
 
 `eas_tf.evaluation.train` imports TensorFlow; this module does not.
 """
 
 from eas_tf.evaluation.protocol import Evaluator, Request, Result
+from eas_tf.evaluation.registry import EVALUATORS, check_evaluator, register_evaluator
 from eas_tf.evaluation.surrogate import SurrogateEvaluator
 
-__all__ = ["Evaluator", "Request", "Result", "SurrogateEvaluator"]
+__all__ = [
+    "EVALUATORS",
+    "Evaluator",
+    "Request",
+    "Result",
+    "SurrogateEvaluator",
+    "check_evaluator",
+    "register_evaluator",
+]

@@ -129,8 +129,10 @@ class SearchConfig(EngineConfig):
             raise InvalidConfiguration(
                 "--dry-run estimates a new search that trains: leave out --resume, and --engine surrogate."
             )
-        if self.space is not None:
-            space_named(self.space)
+        if self.space is not None and not hasattr(space_named(self.space), "schedule"):
+            raise InvalidConfiguration(
+                f"--space {self.space} has no networks that grow: it is for environments, such as EAS-NASBench201-v0."
+            )
         if self.strategy == "mirrored" and self.engine != "inline":
             raise InvalidConfiguration(
                 "--strategy mirrored trains one network at a time on all devices: add --engine inline. Where a network "

@@ -43,6 +43,8 @@ class RecordingEvaluator:
 
 def legal_action(mask, rng):
     """A legal action of a mask of one network, uniform over insertions; the part that is not due is noise."""
+    if "operation" in mask:
+        return {"operation": rng.permutation(np.argwhere(mask["operation"]))[0]}
     legal = np.argwhere(mask["deepen"])
     deepen = legal[rng.integers(len(legal))] if len(legal) else rng.integers(0, mask["deepen"].shape)
     widen = rng.integers(0, 2, mask["widen"].shape, dtype=np.int8)

@@ -186,6 +186,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--dataset", "cifar10", "--data-dir", "nowhere"], "is not there"),
         (["--batch", "5000"], "--batch must be at most"),
         (["--space", "huge"], "The spaces are"),
+        (["--space", "nasbench201"], "no networks that grow"),
         (["--output", "full"], "holds something already"),
         (["--output", "full/thesis.tex/out"], "cannot be written: Not a directory"),
         (["--output", "/proc/nothing/here"], "cannot be written"),
