@@ -4,12 +4,9 @@ import numpy as np
 
 from eas_tf.architecture import AnyLayer, AnySpace, Architecture
 
-#: A token's fields: the kind of layer (0 is padding), the rungs that its width has reached, and its kernel.
-FIELDS = ("kind", "rung", "kernel")
-
 
 def token_limits(space: AnySpace) -> np.ndarray:
-    """The largest value of each field, int32 `[3]`."""
+    """The largest value of each field, int32 `[fields]`."""
     return np.array(space.token_limits, np.int32)
 
 
@@ -17,14 +14,15 @@ class Encoder:
     """Turns networks of one space into tokens."""
 
     def __init__(self, space: AnySpace) -> None:
-        self._tokens, self._length = _Tokens(space), 4 * len(FIELDS) * space.max_layers
+        self._tokens, self._fields = _Tokens(space), len(space.token_limits)
+        self._length = 4 * self._fields * space.max_layers
 
     def __call__(self, architecture: Architecture) -> np.ndarray:
-        """One token a layer, zero-padded: int32 `[max_layers, 3]`."""
+        """One token a layer, zero-padded: int32 `[max_layers, fields]`."""
         # By way of bytes this takes a quarter of the time that assigning the tuples would.
         layers = b"".join([self._tokens[layer] for layer in architecture.layers])
         tokens = np.frombuffer(bytearray(layers.ljust(self._length, b"\0")), np.int32)
-        return tokens.reshape(-1, len(FIELDS))
+        return tokens.reshape(-1, self._fields)
 
 
 class _Tokens(dict[AnyLayer, bytes]):

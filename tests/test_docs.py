@@ -15,6 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from eas_tf.agents import AGENTS
+from eas_tf.architecture import SPACES, moves, registry
+from eas_tf.evaluation import EVALUATORS
+
 ROOT = Path(__file__).parents[1]
 README, TUTORIAL = ROOT / "README.md", ROOT / "docs" / "surgery.md"
 PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -27,6 +31,17 @@ _BLOCK = re.compile(
 _MEASURED = re.compile(r"\d+\.\d%|\d+e[-+]\d+")
 
 
+@contextlib.contextmanager
+def nothing_registered():
+    """What a page makes known by name is forgotten, as at the end of its process."""
+    registries = SPACES, registry._READERS, moves.MOVES, EVALUATORS, AGENTS
+    before = [dict(each) for each in registries]
+    yield
+    for each, kept in zip(registries, before, strict=True):
+        each.clear()
+        each.update(kept)
+
+
 @functools.cache
 def run(page):
     """Run the blocks of a page in a temporary directory, and compare what they print with the text blocks behind them.
@@ -36,7 +51,7 @@ def run(page):
     """
     text, names, everything = page.read_text(encoding="utf-8"), {"__name__": "__main__"}, ""
     printed = None  # by the block before, if it was run
-    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty):
+    with tempfile.TemporaryDirectory() as empty, contextlib.chdir(empty), nothing_registered():
         for block in _BLOCK.finditer(text):
             if block["language"] == "text" and printed is not None:
                 assert _MEASURED.sub("#", printed) == _MEASURED.sub("#", block["source"])

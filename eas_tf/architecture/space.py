@@ -9,8 +9,8 @@ from eas_tf.architecture.decisions import Choice, ChoiceShape, Decision, State
 from eas_tf.architecture.layers import Shape
 from eas_tf.errors import InvalidArchitecture
 
-#: The kind of a layer, the rungs that its width has reached, and which kernel it has.
-Token: TypeAlias = tuple[int, int, int]
+#: A layer as numbers: of plain networks and DenseNets its kind, the rungs that its width has reached, and its kernel.
+Token: TypeAlias = tuple[int, ...]
 
 #: A space whose smallest images have this side is not looked for further.
 _SMALLEST = 257

@@ -8,7 +8,7 @@ from strategies import INPUT_SHAPES, networks_in_spaces, plain_networks
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
 from eas_tf.architecture.plain.space import KINDS
-from eas_tf.envs.encoding import FIELDS, Encoder, token_limits
+from eas_tf.envs.encoding import Encoder, token_limits
 from eas_tf.envs.episode import observation_space
 from eas_tf.envs.transition import Process, initial, observation
 
@@ -58,7 +58,7 @@ def test_tokens_lie_in_the_observation_space_and_are_padded_with_zeros(case):
     seen = observation(process, initial(process), space.decision(initial(process)))
     assert observation_space(process).contains(seen)
     layers = seen["layers"]
-    assert layers.shape == (space.max_layers, len(FIELDS))
+    assert layers.shape == (space.max_layers, 3)
     assert not layers[len(architecture.layers) :].any()
     expected = [{Conv: 1, Dense: 4, Softmax: 5}.get(type(layer)) for layer in architecture.layers]
     for token, layer, kind in zip(layers, architecture.layers, expected, strict=False):
@@ -88,6 +88,5 @@ def test_an_encoder_remembers_nothing_that_changes_the_next_network(networks):
     assert not np.shares_memory(first, second)
 
 
-def test_kinds_and_fields_are_named():
+def test_kinds_are_named():
     assert KINDS == ("padding", "convolution", "maximum pool", "average pool", "fully connected", "softmax")
-    assert FIELDS == ("kind", "rung", "kernel")

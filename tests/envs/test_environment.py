@@ -185,7 +185,11 @@ def test_any_schedule_is_followed(schedule):
             InvalidConfiguration,
             r"The spaces are paper, large, toy, digits, .* Received: 'huge'",
         ),
-        ({"evaluator": "guess"}, InvalidConfiguration, r"The evaluators are train, surrogate, nasbench201. Received: 'guess'"),
+        (
+            {"evaluator": "guess"},
+            InvalidConfiguration,
+            r"are train, surrogate, nasbench201. Received: 'guess'",
+        ),
         ({"evaluator": None}, InvalidConfiguration, r"Received: None"),
         ({"strategy": "many"}, InvalidConfiguration, r"single, mirrored.*Received: 'many'"),
         ({"crop_and_flip": "yes"}, InvalidConfiguration, r"crop_and_flip is auto, on, off. Received: 'yes'"),
