@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from eas_tf.architecture import AnySpace, Architecture
-from eas_tf.envs.episode import Episode, action_space, make_process, observation_space
+from eas_tf.envs.episode import Episode, action_space, make_process, observation_space, parents_of
 from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
@@ -112,9 +112,20 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Go back to the start network. There are no options."""
-        super().reset(seed=seed, options=options)
-        self._episode.reset()
+        """Go back to the start network.
+
+        Args:
+            seed: Of the environment's generator, from which children get theirs.
+            options: `parent`, a layer string or a network of the space, to begin with that one instead. Where children
+                are trained only the start network has weights, and any other is refused.
+
+        Raises:
+            InvalidArchitecture: If the parent cannot be read, or is outside the space.
+            InvalidConfiguration: If there is no such option, or the parent has no weights to grow from.
+        """
+        (parent,) = parents_of(options, self.process, 1, with_weights=self.evaluator.has_weights)
+        super().reset(seed=seed)
+        self._episode.reset(parent)
         return self._episode.observation(), self._episode.info()
 
     def step(self, action: Mapping[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:

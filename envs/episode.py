@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import AnySpace, Chain, parse_architecture, space_named
+from eas_tf.architecture import AnySpace, Architecture, Chain, parse_architecture, space_named
 from eas_tf.envs.encoding import token_limits
 from eas_tf.envs.spaces import Actions, Chains, CoinTosses
 from eas_tf.envs.transition import Process, action_mask, initial, observation, reward, score, transition
@@ -67,6 +67,41 @@ def action_space(process: Process) -> Actions:
     )
 
 
+def parents_of(
+    options: Mapping[str, Any] | None, process: Process, episodes: int, *, with_weights: bool
+) -> list[Architecture | None]:
+    """The network that each episode begins with, as the options of `reset` say; None for the start network.
+
+    Args:
+        options: `parent`, a layer string or a network, or one for each episode.
+        process: Whose space it must be in.
+        episodes: How many there are.
+        with_weights: Whether children are trained from their parent's weights, which only the start network has.
+
+    Raises:
+        InvalidArchitecture: If a network cannot be read, or is outside the space.
+        InvalidConfiguration: If there is no such option, or the parent has no weights to grow from.
+    """
+    options = options or {}
+    if unknown := sorted(map(str, set(options) - {"parent"})):
+        raise InvalidConfiguration(f"reset has the option parent. Received: {', '.join(unknown)[:60]}")
+    given = options.get("parent")
+    each = list(given) if isinstance(given, list | tuple) else [given] * episodes
+    if len(each) != episodes:
+        raise InvalidConfiguration(f"reset takes one parent, or {episodes} parents. Received: {len(each)}")
+    parents = [parse_architecture(one, process.start.input_shape) if isinstance(one, str) else one for one in each]
+    for parent in filter(None, parents):
+        process.space.check(parent)
+        if parent.classes != process.start.classes:
+            raise InvalidConfiguration(f"The parent ends in {parent.classes} classes, not {process.start.classes}.")
+        if with_weights and parent != process.start:
+            raise InvalidConfiguration(
+                "Children are trained from the weights of the start network, and another parent has none: name it as "
+                f"start= of an environment of its own. Received: {parent}"
+            )
+    return parents
+
+
 class Episode:
     """A state that moves."""
 
@@ -74,9 +109,9 @@ class Episode:
         self.process = process
         self.reset()
 
-    def reset(self) -> None:
-        """Go back to the start network."""
-        self.state, self._legal = initial(self.process), True
+    def reset(self, parent: Architecture | None = None) -> None:
+        """Go back to the start network, or begin with another one."""
+        self.state, self._legal = initial(self.process, parent), True
         self._decision = self.process.space.decision(self.state)
 
     @property

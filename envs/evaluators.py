@@ -161,6 +161,11 @@ class EvaluatorSource:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return copy.copy(self)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether children grow from weights, so that their parent must be the start network."""
+        return self._config.kind == "train" if self._is_ours else bool(self._evaluator and self._evaluator.parent)
+
     def __call__(self) -> Evaluator:
         """The evaluator, built if it is not yet."""
         self._leave_to_parent()

@@ -42,9 +42,9 @@ class Process:
             object.__setattr__(self, name, value)
 
 
-def initial(process: Process) -> State[Any]:
-    """The state in which every episode begins."""
-    return State(process.start)
+def initial(process: Process, parent: Architecture | None = None) -> State[Any]:
+    """The state in which an episode begins: the start network, or another one."""
+    return State(parent or process.start)
 
 
 def action_mask(process: Process, decision: Decision | None) -> dict[str, np.ndarray]:

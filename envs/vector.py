@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium.vector.utils import batch_space, concatenate, create_empty_array, iterate
 
 from eas_tf.envs.environment import EASEnv
-from eas_tf.envs.episode import Episode
+from eas_tf.envs.episode import Episode, parents_of
 from eas_tf.errors import InvalidConfiguration
 
 
@@ -27,7 +27,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         single = EASEnv(**kwargs)
         self.num_envs, self.render_mode = num_envs, single.render_mode
         self._episodes = [Episode(single.process) for _ in range(num_envs)]
-        self._evaluator = single.evaluator
+        self._process, self._evaluator = single.process, single.evaluator
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -40,9 +40,15 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
 
         Args:
             seed: A seed for each episode, or one from which they count up, as in Gymnasium's own vector environments.
-            options: There are none.
+            options: As `EASEnv.reset` has them; `parent` may be a list, with one for each episode. Episodes that begin
+                by themselves after another begin with the start network.
+
+        Raises:
+            InvalidArchitecture: If a parent cannot be read, or is outside the space.
+            InvalidConfiguration: If there is no such option, a parent has no weights to grow from, or there are too
+                many or too few of them or of the seeds.
         """
-        del options
+        parents = parents_of(options, self._process, self.num_envs, with_weights=self._evaluator.has_weights)
         if seed is None or isinstance(seed, int | np.integer):
             seed = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
         if len(seed) != self.num_envs:
@@ -50,8 +56,8 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         for i, one in enumerate(seed):
             if one is not None:
                 self._rngs[i] = gym.utils.seeding.np_random(int(one))[0]
-        for episode in self._episodes:
-            episode.reset()
+        for episode, parent in zip(self._episodes, parents, strict=True):
+            episode.reset(parent)
         return self._observations(), self._infos([episode.info() for episode in self._episodes])
 
     def step(
