@@ -369,7 +369,8 @@ def test_nonsense_is_refused_when_a_space_is_made(broken):
 def test_the_named_spaces_are_those_of_the_paper_and_its_code():
     """`reference/eas.md`, "Search spaces"."""
     assert set(PLAIN_SPACES) == {"paper", "large", "toy", "digits"}
-    assert set(SPACES) - set(PLAIN_SPACES) == {"densenet", "densenet-rederive", "densenet-small", "densenet-digits"}
+    densenets = {"densenet", "densenet-rederive", "densenet-small", "densenet-digits"}
+    assert set(SPACES) - set(PLAIN_SPACES) == {*densenets, "nasbench201"}
     assert all(space.name == name == space_named(name).name for name, space in SPACES.items())
     assert PAPER.filters == (16, 32, 64, 96, 128, 192, 256, 320, 384, 448, 512)
     assert PAPER.units == (64, 128, 256, 384, 512, 640, 768, 896, 1024)
