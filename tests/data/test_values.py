@@ -180,6 +180,33 @@ def test_advice_numbers_test_labels_as_training_labels(tmp_path):
     np.testing.assert_array_equal(mended["x_test"], X[[0, 2, 3, 4, 5, 6, 8]])
 
 
+FRACTIONS = np.array([0.1, 0.3, 0.7])
+EQUAL_LABELS = {
+    "32 bits": (np.float32(FRACTIONS), FRACTIONS),
+    "64 bits": (FRACTIONS, np.float32(FRACTIONS)),
+    "16 bits": (FRACTIONS, np.float16(FRACTIONS)),
+    "big-endian": (FRACTIONS.astype(">f4"), FRACTIONS),
+    "rounded": (FRACTIONS, np.array([0.1, 0.1 + 0.2, 0.1 * 7])),
+    "in 32 bits before": (FRACTIONS, np.float32(FRACTIONS).astype(float)),
+    "rounded in 32 bits": (FRACTIONS, np.float32(0.1) * np.float32([1, 3, 7])),
+    "whole": (np.array([0.5, 1, 2]), np.array([2, 1, 2])),
+    "much alike": (np.array([1, 1 + 1e-9, 1.5]), np.array([1, 1 + 1e-9, 1.5])),
+    "large": (2.0**53 + np.array([2, 4, 6]), 2.0**53 + np.array([2, 4, 6])),
+}
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("case", EQUAL_LABELS)
+def test_advice_gives_equal_labels_the_same_class(case, part, tmp_path):
+    train, other = EQUAL_LABELS[case]
+    numbers = Y[:9] if case != "whole" else np.array([2, 1, 2])[Y[:9]]
+    arrays = {"x_train": X, "y_train": train[Y], f"x_{part}": X[:9], f"y_{part}": other[Y[:9]]}
+    follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    data = load(tmp_path / "new.npz")
+    assert data.classes == 3
+    np.testing.assert_array_equal(getattr(data, f"y_{part}"), numbers)
+
+
 def test_values_that_are_not_finite_are_counted_and_located(tmp_path):
     message = told(save(tmp_path / "mine.npz", x_train=spoilt(UNIT, [11, 20])))
     assert "2 of 2,304 values of x_train in 2 of 48 images, first in x_train[11]" in message
