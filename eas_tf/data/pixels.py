@@ -12,6 +12,8 @@ from eas_tf.errors import InvalidData
 _AT_ONCE = 1 << 24
 #: Fractions up to a lower maximum than this are no pixels from 0 to 255, of which they would use few levels.
 _BRIGHT = 128
+#: Up to this share of images that are not finite is left out; so are images of which less than this is.
+_FEW = 0.1
 #: How many values tell where most of them are, and how much wider the whole range is if a few are elsewhere.
 _SAMPLE, _STRETCHED = 1 << 20, 16
 
@@ -114,35 +116,51 @@ def _to_8_bits(low: float, high: float, images: np.ndarray) -> str:
 
 
 def _check_finite(arrays: dict[str, np.ndarray], names: Collection[str]) -> None:
-    bad = {name: _with_others(arrays[name]) for name in names if arrays[name].dtype.kind == "f"}
-    wrong = next((name for name, images in bad.items() if images.any()), None)
-    if wrong is None:
+    shares = {name: _finite(arrays[name]) for name in names if arrays[name].dtype.kind == "f"}
+    bad = [name for name, share in shares.items() if (share < 1).any()]
+    if not bad:
         return
-    values = arrays[wrong]
+    wrong = bad[0]
+    values, some = arrays[wrong], shares[wrong] < 1
     count = sum(int(np.count_nonzero(~np.isfinite(part))) for part in _parts(values))
     received = (
-        f"{count:,} of {values.size:,} values of {wrong} in {int(bad[wrong].sum()):,} of {len(values):,} images, "
-        f"first in {wrong}[{int(bad[wrong].argmax())}]"
+        f"{count:,} of {values.size:,} values of {wrong} in {int(some.sum()):,} of {len(values):,} images, "
+        f"first in {wrong}[{int(some.argmax())}]"
     )
     problem = f"{wrong}: some values are NaN or infinite"
-    finite = np.concatenate([part[np.isfinite(part)] for part in _parts(arrays["x_train"])])
-    if not len(finite):
-        raise InvalidData(f"{problem}, all of x_train: save the images as they were before. Received: {received}")
-    if all(images.mean() <= 0.1 for images in bad.values()):
-        first = [f"{n[2:]} = np.isfinite({n}).reshape(len({n}), -1).all(1)" for n in bad if bad[n].any()]
+    # Images with next to no value are all the same once something is put there.
+    empty = [name for name in bad if (shares[name] < _FEW).all()]
+    if "x_train" in empty:
+        raise InvalidData(
+            f"{problem}, nearly all of x_train: save the images as they were before. Received: {received}"
+        )
+    if empty:
+        run = program(without(arrays, *(name[2:] for name in empty)))
+        problem += f", nearly all of {' and '.join(empty)}"
+        raise InvalidData(
+            f"{problem}: save these as they were before, or leave them out: run {run}. Received: {received}"
+        )
+    if all((shares[name] < 1).mean() <= _FEW for name in bad):
+        first = [f"{name[2:]} = np.isfinite({name}).reshape(len({name}), -1).all(1)" for name in bad]
         kept: dict[str, str] = {}
-        for name in (name for name in bad if bad[name].any()):
+        for name in bad:
             kept |= rows(arrays, name[2:], name[2:])
         run = program(arrays, *first, **kept)
         raise InvalidData(f"{problem}; to leave these images out, run {run}. Received: {received}")
-    mean = float(finite.astype(float).mean())
-    if (finite == np.rint(finite)).all():
-        mean = round(mean)
-    filled = {name: f"np.where(np.isfinite({name}), {name}, {mean!r})" for name in bad if bad[name].any()}
-    run = program(arrays, **filled)
-    raise InvalidData(f"{problem}; to put the mean of the others there, run {run}. Received: {received}")
+    finite = np.concatenate([part[np.isfinite(part)] for part in _parts(arrays["x_train"])])
+    # One of the values, which is whole if they are, and no mean of some that stand for none.
+    median = float(np.percentile(finite, 50, method="nearest"))
+    first, changed = [], {}
+    for name in bad:
+        changed[name] = f"np.where(np.isfinite({name}), {name}, {median!r})"
+        if (shares[name] < _FEW).any():
+            first.append(f"{name[2:]} = np.isfinite({name}).reshape(len({name}), -1).mean(1) >= {_FEW}")
+            changed |= rows(arrays, name[2:], name[2:]) | {name: f"{changed[name]}[{name[2:]}]"}
+    run = program(arrays, *first, **changed)
+    advice = f"to put the median of the others there{' and leave out images of little else' if first else ''}"
+    raise InvalidData(f"{problem}; {advice}, run {run}. Received: {received}")
 
 
-def _with_others(images: np.ndarray) -> np.ndarray:
-    """Which images have values that are not finite, `[n]`."""
-    return np.concatenate([~np.isfinite(part).reshape(len(part), -1).all(1) for part in _parts(images)])
+def _finite(images: np.ndarray) -> np.ndarray:
+    """What share of each image's values is finite, `[n]`."""
+    return np.concatenate([np.isfinite(part).reshape(len(part), -1).mean(1) for part in _parts(images)])

@@ -207,6 +207,40 @@ def test_advice_gives_equal_labels_the_same_class(case, part, tmp_path):
     np.testing.assert_array_equal(getattr(data, f"y_{part}"), numbers)
 
 
+NAN = {"all": 0, "all but one": 1, "all but a few": 4}
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("case", NAN)
+def test_a_part_without_values_is_left_out(case, part, tmp_path):
+    images = np.full((9, 48), np.nan)
+    images[:, : NAN[case]] = 0.5
+    arrays = {"x_train": UNIT, "y_train": Y, f"x_{part}": images.reshape(9, 6, 8, 1), f"y_{part}": Y[:9]}
+    message = told(save(tmp_path / "mine.npz", **arrays))
+    assert f"nearly all of x_{part}" in message
+    assert list(follow(message, arrays, tmp_path)) == ["x_train", "y_train"]
+    assert told(tmp_path / "new.npz") == ""
+
+
+def test_images_without_values_are_left_out_where_many_are_mended(tmp_path):
+    train, test = spoilt(UNIT, slice(None, None, 2)), spoilt(UNIT[:9], [1])
+    train[:8], test[:4] = np.nan, np.nan
+    arrays = {**both(train, Y), "x_test": test, "groups_train": np.arange(48) // 2}
+    mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    assert told(tmp_path / "new.npz") == ""
+    assert len(mended["groups_train"]) == 40
+    for images, expected in ((mended["x_train"], UNIT[8:]), (mended["x_test"], UNIT[4:9])):
+        np.testing.assert_allclose(np.delete(images.reshape(-1, 48), 3, 1), np.delete(expected.reshape(-1, 48), 3, 1))
+
+
+def test_what_is_put_in_place_of_nan_is_a_value_of_the_others(tmp_path):
+    """The mean would be -1,000 with some -9999, and infinite of large numbers."""
+    for images in (np.where(X < 30, -9999, X / 1.0), (UNIT * 2 - 1) * 1.7e308):
+        arrays = both(np.where(np.arange(48).reshape(6, 8, 1) == 3, np.nan, images), Y)
+        mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)["x_train"]
+        assert np.isin(mended, images).all()
+
+
 def test_values_that_are_not_finite_are_counted_and_located(tmp_path):
     message = told(save(tmp_path / "mine.npz", x_train=spoilt(UNIT, [11, 20])))
     assert "2 of 2,304 values of x_train in 2 of 48 images, first in x_train[11]" in message
