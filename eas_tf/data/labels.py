@@ -116,14 +116,39 @@ def _as_words_or_numbers(arrays: Arrays, name: str) -> np.ndarray:
         )
     if not (labels == np.rint(labels)).all() or abs(labels).max(initial=0) >= 2**53:
         repeated = len(np.unique(labels)) <= len(labels) // 2
-        texts = {each: f"{each}.astype(str)" for each in arrays if each.startswith("y_")}
-        run = program(arrays, **texts)
+        run = program(arrays, **_texts({each: arrays[each] for each in arrays if each.startswith("y_")}))
         advice = f"if each value is a class, run {run}" if repeated else "measurements cannot be learned"
         raise InvalidData(
             f"{name}: expected classes, whole numbers or words; {advice}. Received: {labels.dtype} from "
             f"{labels.min():.6g} to {labels.max():.6g}"
         )
     return labels.astype(np.int64)
+
+
+def _texts(labels: Arrays) -> dict[str, str]:
+    """What makes words of all labels, the same of equal ones: 1 is "1", but 1.0 is "1.0"; 0.3 has other bits in 32.
+
+    Nor is 0.1 + 0.2 equal to 0.3 but in fewer bits, which are chosen if they keep the classes of each part apart.
+    """
+    numbers = {name: each for name, each in labels.items() if each.dtype.kind in "biuf"}
+    least = min((each.dtype for each in numbers.values() if each.dtype.kind == "f"), key=lambda each: each.itemsize)
+    parts = [np.unique(each[np.isfinite(each)].astype(float)) for each in numbers.values()]
+    together, single = np.unique(np.concatenate(parts)), float(np.finfo(np.float32).eps)
+    eps, chosen = float(np.finfo(least).eps), least.name
+    expected = [_apart(together, max(eps, single)), *(_apart(each, eps) for each in parts)]
+    for name in (least.name, "float32", "float16"):
+        with np.errstate(over="ignore"):
+            counts = [len(np.unique(each.astype(name))) for each in (together, *parts)]
+        # Larger numbers are exact: those of cases, not results.
+        if counts == expected and abs(together).max() < 2**53:
+            chosen = name
+            break
+    return {name: f"{name}{f'.astype(np.{chosen})' if name in numbers else ''}.astype(str)" for name in labels}
+
+
+def _apart(values: np.ndarray, eps: float) -> int:
+    """How many of ascending values differ by more than errors of rounding."""
+    return len(values[:1]) + int(np.count_nonzero(np.diff(values) > 4 * eps * abs(values[1:])))
 
 
 def _numerals(labels: Arrays) -> Arrays | None:

@@ -172,12 +172,217 @@ def test_advice_keeps_the_images(case, tmp_path):
         np.testing.assert_array_equal(mended[name][..., :1], X[:count])
 
 
+NONE = {
+    "-9999": [-9999],
+    "-9999.9": [-9999.9],
+    "65535": [65535],
+    "-32768": [-32768],
+    "1e20": [1e20],
+    "lowest of 32 bits": [np.finfo(np.float32).min],
+    "two": [-9999, 65535],
+    "three": [-32768, -9999, 1e20],
+}
+CONTENT = {
+    "0 to 1": UNIT,
+    "0 to 1 in 32 bits": UNIT.astype(np.float32),
+    "0 to 255": X / 1.0,
+    "dark": UNIT / 1000,
+    "-1 to 1": UNIT * 2 - 1,
+    "0 to 4": UNIT * 4,
+    "int16": X.astype(np.int16) * 4,
+    "uint16": X.astype(np.uint16) * 16,
+    "int32": X.astype(np.int32) * 2 - 250,
+    "masks": X // 128 * 255.0,
+}
+
+
+def without_some(images, values, share, seed=0):
+    """Images with values that stand for none, and where these are."""
+    images, none = images.copy(), np.random.default_rng(seed).random(images.shape) < share
+    none[0, -1, -1] = True
+    images[none] = np.resize(np.array(values).astype(images.dtype), none.sum())
+    return images, none
+
+
+def holds(images, values):
+    return images.dtype.kind == "f" or all(np.can_cast(np.min_scalar_type(each), images.dtype) for each in values)
+
+
+@pytest.mark.parametrize("share", [0.0001, 0.05, 0.4])
+@pytest.mark.parametrize(
+    ("case", "none"), [(case, none) for case in CONTENT for none in NONE if holds(CONTENT[case], NONE[none])]
+)
+def test_values_that_stand_for_none_do_not_spoil_the_others(case, none, share, tmp_path):
+    images, values = CONTENT[case], NONE[none]
+    train, missing = without_some(images, values, share)
+    arrays = {**both(train, Y), "x_val": without_some(images, values, share, 1)[0], "y_val": Y}
+    arrays["x_test"] = images[:9]  # Without any.
+    mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    assert told(tmp_path / "new.npz") == ""
+    expected = X if case != "masks" else X // 128 * 255
+    scale = np.ptp(images[~missing]) / np.ptp(images)
+    assert abs(mended["x_train"][~missing] * scale - expected[~missing]).max() <= 1 + 255 * (1 - scale)
+    assert len(np.unique(mended["x_train"][missing])) == 1
+    if case in ("0 to 1", "0 to 255", "masks"):
+        np.testing.assert_array_equal(mended["x_test"], expected[:9])
+
+
+def test_columns_that_are_empty_are_not_all_that_is_looked_at(tmp_path, monkeypatch):
+    """Of 2,304 values every 36th would be in one of these two columns."""
+    monkeypatch.setattr("eas_tf.data.ranges._SAMPLE", 64)
+    images = UNIT.copy()
+    images[:, :, [0, 4]] = -9999
+    mended = follow(told(save(tmp_path / "mine.npz", x_train=images)), {"x_train": images, "y_train": Y}, tmp_path)
+    np.testing.assert_array_equal(np.delete(mended["x_train"], [0, 4], 2), np.delete(X, [0, 4], 2))
+
+
+def test_no_line_is_offered_where_it_would_leave_nothing_of_the_images(tmp_path):
+    """Images that were scaled with -9999 in them have values everywhere between."""
+    images, none = without_some(UNIT, [-9999], 0.05)
+    near = np.roll(none, 1, axis=2) & ~none
+    images[near] -= 9999 * RNG.random(near.sum())
+    assert "far from most: save the images without" in told(save(tmp_path / "mine.npz", x_train=images))
+
+
+def test_the_lightest_of_dark_images_is_no_value_for_none(tmp_path):
+    """Far, but no farther than twice the range of the others."""
+    mended = follow(
+        told(save(tmp_path / "mine.npz", x_train=UNIT * 9 + 17 * (X == 255))),
+        {"x_train": UNIT * 9 + 17 * (X == 255), "y_train": Y},
+        tmp_path,
+    )
+    assert (mended["x_train"][X == 255] == 255).all()
+    assert len(np.unique(mended["x_train"])) > 60
+
+
+def test_a_part_in_other_units_is_left_out(tmp_path):
+    for train, test in ((UNIT, UNIT / 255), (UNIT / 255, UNIT), (UNIT * 4000, UNIT * 2 - 1), (UNIT, UNIT * 0 - 9999)):
+        arrays = {**both(train, Y), "x_test": test[:9]}
+        message = told(save(tmp_path / "mine.npz", **arrays))
+        assert "prepare x_test as x_train was" in message
+        assert list(follow(message, arrays, tmp_path)) == ["x_train", "y_train"]
+
+
+FEW_LEVELS = {
+    "divided twice": UNIT / 255,
+    "0 to 0.01": UNIT / 100,
+    "0 to 1e-5": UNIT / 1e5,
+    "0 to 1e-300": UNIT / 1e300,
+    "0 to 0.05 in 16 bits": (UNIT / 20).astype(np.float16),
+    "0.5 to 0.51": UNIT / 100 + 0.5,
+    "200 to 201": UNIT + 200,
+    "0 to 1 and 255": np.where(np.arange(48).reshape(6, 8, 1) == 9, 255, UNIT),
+    "0 to 0.01 and 1": np.where(np.arange(48).reshape(6, 8, 1) == 9, 1, UNIT / 100),
+}
+
+
+@pytest.mark.parametrize("case", FEW_LEVELS)
+def test_fractions_that_8_bits_do_not_tell_apart_are_refused_with_a_rule_that_does(case, tmp_path):
+    arrays = both(FEW_LEVELS[case], Y)
+    message = told(save(tmp_path / "mine.npz", **arrays))
+    assert "not most of them within 16 of 256 levels" in message
+    mended = follow(message, arrays, tmp_path)
+    assert told(tmp_path / "new.npz") == ""
+    for name, images in (("x_train", X), ("x_test", X[:9])):
+        changed = np.delete(abs(mended[name].astype(int) - images).reshape(-1, 48), 9, 1)
+        assert changed.max() <= 2
+
+
+@pytest.mark.parametrize(
+    "images", [UNIT / 10, UNIT / 10 + 0.4, X // 16 / 255, np.float16(X // 16 / 255), UNIT * 50 + 90, (UNIT > 0.9) / 255]
+)
+def test_dark_images_are_taken_where_8_bits_tell_them_apart(images, tmp_path):
+    images = np.round(images, 9) if images.dtype != np.float16 else images
+    factor = 255 if images.max() <= 1 else 1
+    data = load(save(tmp_path / "mine.npz", x_train=images, x_val=images, y_val=Y))
+    np.testing.assert_array_equal(data.x_train, np.rint(images.astype(float) * factor))
+
+
+def test_sparse_images_are_taken(tmp_path):
+    for images in (
+        np.where(X == 255, 1, UNIT / 1000 * (X < 9)),
+        np.where(X > 99, 1, UNIT / 1e9),
+        np.where(X > 99, UNIT, 0),
+        UNIT**9,
+    ):
+        assert load(save(tmp_path / "mine.npz", x_train=images)).factor == 255
+
+
+@pytest.mark.parametrize(("low", "high"), [(-1.7e308, 1.7e308), (-1.7e308, 1e308), (0, 1.7e308), (-5e307, 1.7e308)])
+def test_the_whole_range_of_64_bits_is_scaled(low, high, tmp_path):
+    arrays = both(low * (1 - UNIT) + high * UNIT, Y)
+    mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    np.testing.assert_array_equal(mended["x_train"], X)
+    np.testing.assert_array_equal(mended["x_test"], X[:9])
+
+
 def test_advice_numbers_test_labels_as_training_labels(tmp_path):
     arrays = {**both(X, Y * 2), "y_test": np.array([4, 3, 0, 2, 4, 4, 0, 1, 2])}
     mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
     np.testing.assert_array_equal(mended["y_train"], Y)
     np.testing.assert_array_equal(mended["y_test"], [2, 0, 1, 2, 2, 0, 1])
     np.testing.assert_array_equal(mended["x_test"], X[[0, 2, 3, 4, 5, 6, 8]])
+
+
+FRACTIONS = np.array([0.1, 0.3, 0.7])
+EQUAL_LABELS = {
+    "32 bits": (np.float32(FRACTIONS), FRACTIONS),
+    "64 bits": (FRACTIONS, np.float32(FRACTIONS)),
+    "16 bits": (FRACTIONS, np.float16(FRACTIONS)),
+    "big-endian": (FRACTIONS.astype(">f4"), FRACTIONS),
+    "rounded": (FRACTIONS, np.array([0.1, 0.1 + 0.2, 0.1 * 7])),
+    "in 32 bits before": (FRACTIONS, np.float32(FRACTIONS).astype(float)),
+    "rounded in 32 bits": (FRACTIONS, np.float32(0.1) * np.float32([1, 3, 7])),
+    "whole": (np.array([0.5, 1, 2]), np.array([2, 1, 2])),
+    "much alike": (np.array([1, 1 + 1e-9, 1.5]), np.array([1, 1 + 1e-9, 1.5])),
+    "large": (2.0**53 + np.array([2, 4, 6]), 2.0**53 + np.array([2, 4, 6])),
+}
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("case", EQUAL_LABELS)
+def test_advice_gives_equal_labels_the_same_class(case, part, tmp_path):
+    train, other = EQUAL_LABELS[case]
+    numbers = Y[:9] if case != "whole" else np.array([2, 1, 2])[Y[:9]]
+    arrays = {"x_train": X, "y_train": train[Y], f"x_{part}": X[:9], f"y_{part}": other[Y[:9]]}
+    follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    data = load(tmp_path / "new.npz")
+    assert data.classes == 3
+    np.testing.assert_array_equal(getattr(data, f"y_{part}"), numbers)
+
+
+NAN = {"all": 0, "all but one": 1, "all but a few": 4}
+
+
+@pytest.mark.parametrize("part", ["val", "test"])
+@pytest.mark.parametrize("case", NAN)
+def test_a_part_without_values_is_left_out(case, part, tmp_path):
+    images = np.full((9, 48), np.nan)
+    images[:, : NAN[case]] = 0.5
+    arrays = {"x_train": UNIT, "y_train": Y, f"x_{part}": images.reshape(9, 6, 8, 1), f"y_{part}": Y[:9]}
+    message = told(save(tmp_path / "mine.npz", **arrays))
+    assert f"nearly all of x_{part}" in message
+    assert list(follow(message, arrays, tmp_path)) == ["x_train", "y_train"]
+    assert told(tmp_path / "new.npz") == ""
+
+
+def test_images_without_values_are_left_out_where_many_are_mended(tmp_path):
+    train, test = spoilt(UNIT, slice(None, None, 2)), spoilt(UNIT[:9], [1])
+    train[:8], test[:4] = np.nan, np.nan
+    arrays = {**both(train, Y), "x_test": test, "groups_train": np.arange(48) // 2}
+    mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)
+    assert told(tmp_path / "new.npz") == ""
+    assert len(mended["groups_train"]) == 40
+    for images, expected in ((mended["x_train"], UNIT[8:]), (mended["x_test"], UNIT[4:9])):
+        np.testing.assert_allclose(np.delete(images.reshape(-1, 48), 3, 1), np.delete(expected.reshape(-1, 48), 3, 1))
+
+
+def test_what_is_put_in_place_of_nan_is_a_value_of_the_others(tmp_path):
+    """The mean would be -1,000 with some -9999, and infinite of large numbers."""
+    for images in (np.where(X < 30, -9999, X / 1.0), (UNIT * 2 - 1) * 1.7e308):
+        arrays = both(np.where(np.arange(48).reshape(6, 8, 1) == 3, np.nan, images), Y)
+        mended = follow(told(save(tmp_path / "mine.npz", **arrays)), arrays, tmp_path)["x_train"]
+        assert np.isin(mended, images).all()
 
 
 def test_values_that_are_not_finite_are_counted_and_located(tmp_path):
