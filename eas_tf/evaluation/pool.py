@@ -74,19 +74,22 @@ class Workers:
         return f"{self.count} worker{'s' * (self.count > 1)}, {on}"
 
 
-def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = ()) -> Workers:
+def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = (), step: int = 0) -> Workers:
     """Share the machine among workers.
 
     Args:
         config: How many are wanted.
         images: What each worker holds in memory.
         gpus: The GPUs' numbers or names, as `CUDA_VISIBLE_DEVICES` has them.
+        step: Bytes of the values that the start network computes in one step of training.
 
     Raises:
         InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many.
     """
     of_images = 2 * (images.x_train.nbytes + images.x_val.nbytes)
-    needed, least = WORKER_MEMORY + of_images, LEAST_MEMORY + of_images
+    step = 0 if gpus else step
+    # Children are larger than the start network, and the way back takes memory of its own.
+    needed, least = WORKER_MEMORY + of_images + 2 * step, LEAST_MEMORY + of_images + step
     free, cores = max(0, free_memory() - OWN_MEMORY), usable_cores()
     places = [gpu for gpu in gpus for _ in range(config.workers_per_gpu)]
     most = max(1, free // needed)
@@ -94,7 +97,7 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
     if free < least:
         raise InvalidConfiguration(
             f"A worker needs at least {least / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free beside this "
-            "process. Give it more, or train without workers: --engine inline."
+            "process. Give it more, or smaller batches (--batch), or train without workers: --engine inline."
         )
     if count > most:
         raise InvalidConfiguration(
@@ -136,16 +139,19 @@ class PoolEngine:
         folder: Where the images are kept for the workers, in a folder of their own, until `close` or the end of this
             process. What a killed process has left there is removed by the next one.
         checkpoints: The folder for checkpoints of long trainings; None to keep none.
+        step: As for `pick_workers`.
 
     Raises:
         InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many workers, or if
             workers cannot be started from here.
     """
 
-    def __init__(self, config: EngineConfig, images: ImageData, folder: Path, checkpoints: Path | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, images: ImageData, folder: Path, checkpoints: Path | None = None, step: int = 0
+    ) -> None:
         check_worker_start()
         gpus = visible_gpus(len(tf.config.list_physical_devices("GPU")))
-        self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds or math.inf
+        self._workers, self._time_limit = pick_workers(config, images, gpus, step), config.child_seconds or math.inf
         self.at_once = self._workers.count
         self._images, self._folder, self._checkpoints = images, folder, checkpoints
         self._own_folder: ScratchFolder | None = None

@@ -24,6 +24,7 @@ from eas_tf.evaluation import Request, Result, SurrogateEvaluator
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
+from eas_tf.evaluation.start import memory_of_step
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.search.config import versions
 from eas_tf.search.episodes import make_envs, play
@@ -117,7 +118,15 @@ def _engine(plan: Plan, trainer: Trainer, progress: Progress) -> Engine:
         progress.epoch(epoch, plan.recipe.epochs, loss)
 
     folder = plan.config.output
-    return make_engine(plan.config, trainer, plan.images, folder, checkpoints=folder / CHECKPOINTS, on_epoch=on_epoch)
+    return make_engine(
+        plan.config,
+        trainer,
+        plan.images,
+        folder,
+        checkpoints=folder / CHECKPOINTS,
+        on_epoch=on_epoch,
+        step=memory_of_step(plan.images, plan.start, plan.recipe.batch),
+    )
 
 
 def _new_run(plan: Plan) -> Run:
@@ -360,7 +369,7 @@ def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None
     for name, x, y in (("validation", images.x_val, images.y_val), ("test", images.x_test, images.y_test)):
         if x is None or y is None:
             continue
-        found = count_found(classified(best, x) == y, y, images.classes)
+        found = count_found(classified(best, x, plan.recipe.batch) == y, y, images.classes)
         texts.append(f"{name} accuracy {100 * sum(right for right, _ in found) / len(y):.2f} %")
         if metric != "accuracy":
             texts.append(f"{name} {in_words(metric)} {100 * balanced_accuracy(found):.2f} %")
@@ -377,10 +386,10 @@ def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> floa
     return float((classified(model, images) == labels).mean())
 
 
-def classified(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The class in which a model puts each of the raw images, `[n]`."""
+def classified(model: keras.Model, images: np.ndarray, trained: int = 1) -> np.ndarray:
+    """The class in which a model puts each of the raw images, `[n]`; it was trained on so many in one step."""
     # Keras's predict would take as many images at once for a large network as for a small one.
-    batch = LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH)
+    batch = LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH, trained)
     classes = [
         keras.ops.convert_to_numpy(model(images[start : start + batch].astype(np.float32), training=False)).argmax(-1)
         for start in range(0, len(images), batch)

@@ -104,7 +104,7 @@ def inherited_weights(plan: FinalPlan) -> LayerGraph:
     parent = None if network.parent is None else plan.networks[network.parent]
     if parent and weights_file(run, parent.id).exists():
         graph, _ = grown(
-            measured(_recorded_weights(plan, parent), plan.images),
+            measured(_recorded_weights(plan, parent), plan.images, plan.recipe.batch),
             plan.architecture(parent),
             [parse_move(text) for text in network.transformations.split()],
             seed=network.seed,

@@ -320,6 +320,17 @@ def test_more_workers_than_memory_are_refused_before_anything_starts():
         pick_workers(EngineConfig(), images_of(10**12))
 
 
+def test_workers_have_the_memory_of_a_step_each():
+    """A worker was given the memory that small networks need, however large the start network's values are."""
+    config, free = EngineConfig(), free_memory() - pool.OWN_MEMORY
+    assert pick_workers(config, images_of(0), step=free // 3).count == 1
+    assert pick_workers(EngineConfig(workers=1), images_of(0), step=free // 3).memory > free * 2 // 3
+    with pytest.raises(InvalidConfiguration, match=r"A worker needs at least .* GB of memory.*smaller batches"):
+        pick_workers(config, images_of(0), step=2 * free)
+    # The values of children on a GPU are in its memory.
+    assert pick_workers(config, images_of(0), ["0"], step=2 * free).count == 1
+
+
 def test_a_worker_has_the_gpu_that_the_environment_names(tmp_path, monkeypatch):
     """Case 17: it was told number 0, of all that the driver has."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
