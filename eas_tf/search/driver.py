@@ -34,11 +34,11 @@ from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.recall import hidden
 from eas_tf.search.record import Batch, Run
-from eas_tf.search.report import draw_progress, in_words, leaderboard
+from eas_tf.search.report import draw_progress, in_percent, leaderboard, measures
 from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph
-from eas_tf.training.metrics import balanced_accuracy, count_found
+from eas_tf.training.metrics import as_found, count_found
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
 
@@ -351,7 +351,9 @@ def _measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progre
     """What the saved network does on the images, and the digest of all that the search found."""
     if plan.trains:
         images = plan.images
-        progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")
+        found = as_found(json.loads(networks[0].found))
+        start = measures("validation", networks[0].accuracy, found, plan.config.metric)
+        progress.say(f"start network: {in_percent(start)}")
         try:
             _say_what_it_does(plan, run, progress)
         except (tf.errors.ResourceExhaustedError, MemoryError):
@@ -370,9 +372,7 @@ def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None
         if x is None or y is None:
             continue
         found = count_found(classified(best, x, plan.recipe.batch) == y, y, images.classes)
-        texts.append(f"{name} accuracy {100 * sum(right for right, _ in found) / len(y):.2f} %")
-        if metric != "accuracy":
-            texts.append(f"{name} {in_words(metric)} {100 * balanced_accuracy(found):.2f} %")
+        texts.append(in_percent(measures(name, sum(right for right, _ in found) / len(y), found, metric)))
         unseen.append(hidden(found, images.class_names, name))
     progress.say(f"best network:  {', '.join(texts)}, in {run.best}")
     for line in filter(None, unseen):
