@@ -161,7 +161,7 @@ _trainers: dict[str, ChildTrainer] = {}
 
 
 #: A worker of a cluster has the settings of its machine, and imports Keras before any line here.
-_SETTINGS = {"env_vars": {"KERAS_BACKEND": "tensorflow"}}
+_SETTINGS = {"env_vars": {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0"}}
 
 
 @ray.remote(num_cpus=1, max_retries=0, max_calls=CHILDREN_PER_WORKER, runtime_env=_SETTINGS)
