@@ -13,6 +13,9 @@ from typing import Any
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.text import printable
 
+#: Environment variables that Keras reads as whole numbers; with anything else it cannot be imported.
+_NUMBERS = ("KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+
 #: What Keras takes from keras.json; with anything else it cannot be imported.
 _ALLOWED: dict[str, Callable[[Any], bool]] = {
     "floatx": lambda value: value in ("float16", "float32", "float64"),
@@ -42,7 +45,11 @@ def use_tensorflow(say: Callable[[str], object]) -> None:
             setting, asked = printable(path), file.get("backend")
         if asked not in (None, "tensorflow"):
             say(f"Networks are trained with TensorFlow: the backend {printable(asked)} of {setting} is not used.")
+        for name in _NUMBERS:
+            _check_number(name)
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    # It is for JAX alone, and without its package Keras could not be imported. keras.json gives way to the variable.
+    os.environ["KERAS_NNX_ENABLED"] = "0"
 
 
 def check_backend() -> None:
@@ -62,6 +69,16 @@ def check_backend() -> None:
         )
 
 
+def _check_number(name: str) -> None:
+    try:
+        int(os.environ.get(name, "0"))
+    except ValueError:
+        raise InvalidConfiguration(
+            f"Keras cannot be imported with the environment variable {name}: unset it. Expected: a whole number. "
+            f"Received: {printable(repr(os.environ[name]))}"
+        ) from None
+
+
 def _settings_file() -> Path:
     """Where Keras looks for its settings."""
     home = os.path.expanduser("~")  # noqa: PTH111 - unlike pathlib's, it bears a user without a home, as Keras does
@@ -76,11 +93,11 @@ def _settings(path: Path) -> dict[str, Any]:
         InvalidConfiguration: If Keras would end with an error.
     """
     try:
-        settings = json.loads(path.read_bytes()) if path.exists() else {}
+        settings = json.loads(path.read_text()) if os.path.exists(path) else {}  # noqa: PTH110 - as Keras reads it
     except ValueError:
         return {}
-    except OSError as error:
-        raise _wrong(path, error.strerror or str(error)) from None
+    except (OSError, RecursionError) as error:
+        raise _wrong(path, getattr(error, "strerror", None) or str(error)) from None
     if not isinstance(settings, dict):
         raise _wrong(path, f"{settings!r:.60}")
     for name, allowed in _ALLOWED.items():

@@ -37,6 +37,19 @@ def free_memory(proc: Path = PROC) -> int:
     return max(0, free)
 
 
+def own_memory() -> int:
+    """Bytes of memory that this process itself may still take: what is free, within its own limits (`ulimit`)."""
+    free, info = free_memory(), psutil.Process().memory_info()
+    with suppress(ImportError):  # Windows has no such limits.
+        import resource
+
+        for limit, used in (("RLIMIT_DATA", "data"), ("RLIMIT_AS", "vms")):
+            most = resource.getrlimit(getattr(resource, limit))[0]
+            if most != resource.RLIM_INFINITY:
+                free = min(free, most - getattr(info, used, most))
+    return max(0, free)
+
+
 def usable_cores(proc: Path = PROC) -> int:
     """Cores that this process may keep busy: of its affinity, and of its control groups' quotas, rounded up.
 

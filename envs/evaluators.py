@@ -98,7 +98,7 @@ class EvaluatorConfig(EngineConfig):
         from eas_tf.evaluation.cache import ResultCache
         from eas_tf.evaluation.engine import make_engine
         from eas_tf.evaluation.fit import check_fits, fitting_batch
-        from eas_tf.evaluation.start import start_family
+        from eas_tf.evaluation.start import memory_of_step, start_family
         from eas_tf.evaluation.train import TrainEvaluator
         from eas_tf.training.recipe import Recipe
         from eas_tf.training.strategy import make_strategy
@@ -123,7 +123,7 @@ class EvaluatorConfig(EngineConfig):
         family = start_family(
             trainer, images, start, recipe, epochs=self.start_epochs, seed=self.start_seed, cache=cache
         )
-        engine = make_engine(self, trainer, images, cache)
+        engine = make_engine(self, trainer, images, cache, step=memory_of_step(images, start, batch))
         results = ResultCache(cache / "results.sqlite")
         return TrainEvaluator(
             family,

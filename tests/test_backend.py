@@ -139,7 +139,7 @@ def keras_home(tmp_path):
     return written
 
 
-ODD = {"floatx": "float16", "epsilon": 0.01, "image_data_format": "channels_first"}
+ODD = {"floatx": "float16", "epsilon": 0.01, "image_data_format": "channels_first", "nnx_enabled": True}
 
 
 def test_a_search_is_the_same_under_any_backend_and_keras_json(keras_home, tmp_path):
@@ -165,7 +165,11 @@ def test_a_backend_in_keras_json_is_not_used_either(keras_home, tmp_path, settin
     assert f"the backend {settings['backend']} of {home}/keras.json is not used." in out
 
 
-@pytest.mark.parametrize("text", ['{"floatx": "bfloat16"}', "[1]", '{"epsilon": 1}', '{"image_data_format": "nhwc"}'])
+@pytest.mark.parametrize(
+    "text",
+    ['{"floatx": "bfloat16"}', "[1]", '{"epsilon": 1}', '{"image_data_format": "nhwc"}', "[" * 100_000],
+    ids=["floatx", "list", "epsilon", "format", "deep"],
+)
 def test_a_keras_json_with_which_keras_cannot_be_imported_is_one_line(keras_home, tmp_path, text):
     home = keras_home(text)
     done = python(SEARCH, "--output=run", cwd=tmp_path, KERAS_HOME=home)
@@ -173,6 +177,28 @@ def test_a_keras_json_with_which_keras_cannot_be_imported_is_one_line(keras_home
     assert done.returncode == 2
     assert line.startswith(f"error: Keras cannot be imported with the settings in {home}/keras.json: mend or delete")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"])
+@pytest.mark.parametrize("value", ["all", ""])
+def test_a_variable_with_which_keras_cannot_be_imported_is_one_line(tmp_path, name, value):
+    done = python(SEARCH, "--output=run", cwd=tmp_path, **{name: value})
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert line.startswith(f"error: Keras cannot be imported with the environment variable {name}: unset it.")
+    assert line.endswith(f"Received: {value!r}")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("place", ["file", "variable"])
+def test_what_jax_alone_may_be_asked_for_does_not_matter(keras_home, tmp_path, place):
+    """Keras would import flax, which need not be there."""
+    program = (
+        "from eas_tf.backend import use_tensorflow; use_tensorflow(print); import keras; "
+        "print(keras.config.is_nnx_enabled())"
+    )
+    home = {"KERAS_HOME": keras_home('{"nnx_enabled": true}')} if place == "file" else {"KERAS_NNX_ENABLED": "1"}
+    assert python("-c", program, cwd=tmp_path, **home).stdout == "False\n"
 
 
 def test_what_is_no_json_is_ignored_as_keras_ignores_it(keras_home, tmp_path):

@@ -118,6 +118,20 @@ def test_part_of_a_core_counts_as_one(tmp_path, version, quota):
     assert usable_cores(Container(tmp_path, version).cpu(quota).proc) == expected
 
 
+@pytest.mark.parametrize("limit", ["RLIMIT_DATA", "RLIMIT_AS"])
+def test_a_process_knows_its_own_limit(limit):
+    program = f"""
+import resource
+from eas_tf.machine import free_memory, own_memory
+free = free_memory()
+assert abs(own_memory() - free) < 0.2 * free
+resource.setrlimit(resource.{limit}, (2_000_000_000, resource.RLIM_INFINITY))
+print(own_memory())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert 1 * GB < int(done.stdout) < 2 * GB
+
+
 @pytest.mark.parametrize("content", ["", "nonsense"])
 def test_files_that_make_no_sense_limit_nothing(tmp_path, version, content):
     container = Container(tmp_path, version).memory(content or " ", content).cpu(content or " ", content)

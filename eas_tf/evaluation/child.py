@@ -18,6 +18,7 @@ from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import keeps_up
 from eas_tf.surgery import LayerGraph, deepening_moments, load_network, measure_moments, transform
 from eas_tf.surgery.channel_map import SymmetryBreaking
+from eas_tf.surgery.moments import MOMENT_BATCH
 from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.trainer import OnEpoch, Trained, Trainer
@@ -25,8 +26,8 @@ from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 #: How the reason begins of a child whose process was ended, which somebody from outside may have done.
 WORKER_ENDED = "WorkerEnded"
 
-#: Training images on which a parent's moments are measured, and how many of them at once, where memory allows.
-MOMENT_IMAGES, MOMENT_BATCH = 512, 128
+#: Training images on which a parent's moments are measured.
+MOMENT_IMAGES = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,9 +91,9 @@ def failed(reason: str, seconds: float) -> Child:
     return Child(result=Result(accuracy=0.0, loss=None, seconds=seconds, failure=reason))
 
 
-def measured(parent: LayerGraph, images: ImageData) -> LayerGraph:
-    """A trained parent with the moments that its children are grown by."""
-    batch = parent.batch_in_memory(MOMENT_BATCH)
+def measured(parent: LayerGraph, images: ImageData, trained: int = 1) -> LayerGraph:
+    """A trained parent, on so many images in one step, with the moments that its children are grown by."""
+    batch = parent.batch_in_memory(MOMENT_BATCH, trained)
     return measure_moments(parent, images.x_train[:MOMENT_IMAGES], names=deepening_moments(parent), batch=batch)
 
 
@@ -167,7 +168,7 @@ class ChildTrainer:
     def _measured(self, family: Family, parent: LayerGraph | None) -> LayerGraph:
         if family.digest not in self._parents:
             graph = parent or family.load()
-            self._parents = {family.digest: measured(graph, self._images)}
+            self._parents = {family.digest: measured(graph, self._images, family.recipe.batch)}
         return self._parents[family.digest]
 
     def _train(self, family: Family, parent: LayerGraph, request: Request, on_epoch: OnEpoch | None) -> Trained:

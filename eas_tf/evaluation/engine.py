@@ -90,6 +90,7 @@ def make_engine(
     *,
     checkpoints: Path | None = None,
     on_epoch: OnEpoch | None = None,
+    step: int = 0,
 ) -> Engine:
     """The engine of a configuration. Its workers are not started yet.
 
@@ -100,6 +101,8 @@ def make_engine(
         folder: Where worker processes find the images, in a folder of their own, until the engine is closed.
         checkpoints: The folder for checkpoints of long trainings, in this process or in workers; None to keep none.
         on_epoch: Told of each epoch of each child, by "inline".
+        step: Bytes of the values that the start network computes in one step of training: how much memory a worker
+            needs.
 
     Raises:
         InvalidConfiguration: If there is not memory enough for so many workers, or Ray is not installed.
@@ -113,7 +116,7 @@ def make_engine(
         return RayEngine(config, images)
     from eas_tf.evaluation.pool import PoolEngine
 
-    return PoolEngine(config, images, folder, checkpoints)
+    return PoolEngine(config, images, folder, checkpoints, step)
 
 
 class SurrogateEngine:

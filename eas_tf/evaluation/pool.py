@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import multiprocessing
 import os
 import signal
 import weakref
@@ -11,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -74,19 +74,22 @@ class Workers:
         return f"{self.count} worker{'s' * (self.count > 1)}, {on}"
 
 
-def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = ()) -> Workers:
+def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = (), step: int = 0) -> Workers:
     """Share the machine among workers.
 
     Args:
         config: How many are wanted.
         images: What each worker holds in memory.
         gpus: The GPUs' numbers or names, as `CUDA_VISIBLE_DEVICES` has them.
+        step: Bytes of the values that the start network computes in one step of training.
 
     Raises:
         InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many.
     """
     of_images = 2 * (images.x_train.nbytes + images.x_val.nbytes)
-    needed, least = WORKER_MEMORY + of_images, LEAST_MEMORY + of_images
+    step = 0 if gpus else step
+    # Children are larger than the start network, and the way back takes memory of its own.
+    needed, least = WORKER_MEMORY + of_images + 2 * step, LEAST_MEMORY + of_images + step
     free, cores = max(0, free_memory() - OWN_MEMORY), usable_cores()
     places = [gpu for gpu in gpus for _ in range(config.workers_per_gpu)]
     most = max(1, free // needed)
@@ -94,7 +97,7 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
     if free < least:
         raise InvalidConfiguration(
             f"A worker needs at least {least / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free beside this "
-            "process. Give it more, or train without workers: --engine inline."
+            "process. Give it more, or smaller batches (--batch), or train without workers: --engine inline."
         )
     if count > most:
         raise InvalidConfiguration(
@@ -136,16 +139,19 @@ class PoolEngine:
         folder: Where the images are kept for the workers, in a folder of their own, until `close` or the end of this
             process. What a killed process has left there is removed by the next one.
         checkpoints: The folder for checkpoints of long trainings; None to keep none.
+        step: As for `pick_workers`.
 
     Raises:
         InvalidConfiguration: If there is not enough memory, or there are not enough GPUs, for so many workers, or if
             workers cannot be started from here.
     """
 
-    def __init__(self, config: EngineConfig, images: ImageData, folder: Path, checkpoints: Path | None = None) -> None:
+    def __init__(
+        self, config: EngineConfig, images: ImageData, folder: Path, checkpoints: Path | None = None, step: int = 0
+    ) -> None:
         check_worker_start()
         gpus = visible_gpus(len(tf.config.list_physical_devices("GPU")))
-        self._workers, self._time_limit = pick_workers(config, images, gpus), config.child_seconds or math.inf
+        self._workers, self._time_limit = pick_workers(config, images, gpus, step), config.child_seconds or math.inf
         self.at_once = self._workers.count
         self._images, self._folder, self._checkpoints = images, folder, checkpoints
         self._own_folder: ScratchFolder | None = None
@@ -178,10 +184,8 @@ class PoolEngine:
         Raises:
             WorkersFailed: If a worker does not stay alive.
         """
-        self.start()
         waiting = deque(range(len(requests)))
-        # Where another run has them all, this one waits behind the first.
-        idle = [each for each in self._processes if not each.busy] or self._processes[:1]
+        idle = self._idle() if waiting else []
         running: dict[_Task, _Running] = {}
         begun: Counter[int] = Counter()
         clock, tick = AwakeClock(), min(1.0, self._time_limit / 4)
@@ -219,6 +223,11 @@ class PoolEngine:
             for each in running.values():
                 each.process.stop()
 
+    def _idle(self) -> list["_Worker"]:
+        """Workers without a child. Where another run has them all, this one waits behind the first."""
+        self.start()
+        return [each for each in self._processes if not each.busy] or self._processes[:1]
+
     def _is_overdue(self, task: _Task, each: "_Running", now: float) -> bool:
         if each.since is None and task.running():  # The worker had to start up before.
             each.since = now
@@ -247,6 +256,30 @@ class _Running:
     """When its training was seen to have begun, in seconds of the clock of all children."""
 
 
+class _Spawn(SpawnContext):
+    """Starts processes, and knows them and the locks that they share."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._locks: list[Any] = []
+        self._processes: list[SpawnProcess] = []
+
+    def RLock(self) -> Any:  # noqa: N802 - the name of multiprocessing
+        # pebble drops its own before it ends the process, and with its last owner a lock's name is gone. A process that
+        # is only starting up would look for it in vain, and say so on the terminal.
+        self._locks.append(super().RLock())
+        return self._locks[-1]
+
+    def Process(self, *args: Any, **options: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802 - the same
+        self._processes.append(SpawnProcess(*args, **options))
+        return self._processes[-1]
+
+    def kill(self) -> None:
+        for process in self._processes:
+            if process.pid:
+                process.kill()
+
+
 class _Worker:
     """A process that trains one child after the other, and another process when it has ended.
 
@@ -260,12 +293,13 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
+        self._context = _Spawn()
         self._pool = ProcessPool(
             max_workers=1,
             max_tasks=CHILDREN_PER_WORKER,
             initializer=worker.start,
             initargs=[self._settings],
-            context=multiprocessing.get_context("spawn"),
+            context=self._context,
         )
         with worker.signals_blocked():
             self._pool.schedule(os.getpid)  # The process starts with the first task.
@@ -326,10 +360,11 @@ class _Worker:
 
     def abandon(self) -> None:
         self._pool.stop()
+        self._context.kill()
 
     def stop(self) -> None:
         self.busy = False
-        self._pool.stop()
+        self.abandon()
         self._pool.join()
 
 

@@ -59,9 +59,8 @@ class RayEngine:
         self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
         """The children with the numbers of their requests, in the order in which they are finished."""
-        self.start()
-        if family.digest not in self._stored:
-            self._stored = {"images": self._stored["images"], family.digest: ray.put(family.load())}
+        if requests:
+            self._send(family)
         waiting = deque((number, RETRIES) for number in range(len(requests)))
         running: dict[Any, tuple[int, int, float]] = {}
         clock = AwakeClock()
@@ -100,6 +99,11 @@ class RayEngine:
             return self._config.workers
         has = ray.cluster_resources()
         return max(1, int(has.get("GPU", 0) * self._config.workers_per_gpu or has.get("CPU", 1)))
+
+    def _send(self, family: Family) -> None:
+        self.start()
+        if family.digest not in self._stored:
+            self._stored = {"images": self._stored["images"], family.digest: ray.put(family.load())}
 
     def _submit(self, family: Family, request: Request) -> Any:
         gpus = 1 / self._config.workers_per_gpu if ray.cluster_resources().get("GPU") else 0
@@ -157,7 +161,7 @@ _trainers: dict[str, ChildTrainer] = {}
 
 
 #: A worker of a cluster has the settings of its machine, and imports Keras before any line here.
-_SETTINGS = {"env_vars": {"KERAS_BACKEND": "tensorflow"}}
+_SETTINGS = {"env_vars": {"KERAS_BACKEND": "tensorflow", "KERAS_NNX_ENABLED": "0"}}
 
 
 @ray.remote(num_cpus=1, max_retries=0, max_calls=CHILDREN_PER_WORKER, runtime_env=_SETTINGS)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 from filelock import FileLock, Timeout
 
 from eas_tf.architecture import Architecture
@@ -20,7 +21,7 @@ from eas_tf.files import partials
 from eas_tf.surgery import initialise, load_network, lower, save_network
 from eas_tf.training.flat_weights import TrainingState
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
-from eas_tf.training.trainer import OnEpoch, OnState, Trained, Trainer
+from eas_tf.training.trainer import OnEpoch, OnState, Trained, Trainer, step_memory
 
 #: Seconds until a process says that it waits for another one. Later it says so twelve times less often.
 PATIENCE = 5.0
@@ -51,18 +52,30 @@ def train_start(
 
     Raises:
         InvalidData: If the architecture is for other images or another number of classes.
+        InvalidConfiguration: If there is not memory enough.
     """
     check_fits(architecture, data)
     weights, training = np.random.SeedSequence(seed).spawn(2)
     graph = initialise(lower(architecture, data.mean, data.std), rng=np.random.default_rng(weights))
-    return trainer.train(
-        graph,
-        recipe,
-        seed=int(training.generate_state(1)[0] >> 1),
-        on_epoch=on_epoch,
-        on_state=on_state,
-        resume_from=resume_from,
-    )
+    try:
+        return trainer.train(
+            graph,
+            recipe,
+            seed=int(training.generate_state(1)[0] >> 1),
+            on_epoch=on_epoch,
+            on_state=on_state,
+            resume_from=resume_from,
+        )
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        raise InvalidConfiguration(
+            f"The start network needs more memory in training than there is: give a smaller --batch (it is "
+            f"{recipe.batch}) or a smaller --start. {(str(error).splitlines() or [''])[0]}"
+        ) from error
+
+
+def memory_of_step(data: ImageData, architecture: Architecture, batch: int) -> int:
+    """Bytes of the values that a start network computes in one step of training."""
+    return step_memory(lower(architecture, data.mean, data.std), batch)
 
 
 def start_key(data: ImageData, architecture: Architecture, recipe: Recipe, seed: int) -> str:

@@ -63,9 +63,9 @@ def start(settings: WorkerSettings) -> None:
 
         configure(settings.threads, settings.operations)
     images = ImageData.load(settings.images)
+    _limit_memory(settings.memory)
     _trainer = ChildTrainer(Trainer(images), images, settings.checkpoints)
     gc.freeze()  # else the collection after each child would look through all of TensorFlow, for 0.2 s
-    _limit_memory(settings.memory)
 
 
 def configure(threads: int, operations: int) -> None:

@@ -24,6 +24,7 @@ from eas_tf.evaluation import Request, Result, SurrogateEvaluator
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
+from eas_tf.evaluation.start import memory_of_step
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.search.config import versions
 from eas_tf.search.episodes import make_envs, play
@@ -33,11 +34,11 @@ from eas_tf.search.plan import Plan
 from eas_tf.search.progress import Progress
 from eas_tf.search.recall import hidden
 from eas_tf.search.record import Batch, Run
-from eas_tf.search.report import draw_progress, in_words, leaderboard
+from eas_tf.search.report import draw_progress, in_percent, leaderboard, measures
 from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph
-from eas_tf.training.metrics import balanced_accuracy, count_found
+from eas_tf.training.metrics import as_found, count_found
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
 
@@ -117,7 +118,15 @@ def _engine(plan: Plan, trainer: Trainer, progress: Progress) -> Engine:
         progress.epoch(epoch, plan.recipe.epochs, loss)
 
     folder = plan.config.output
-    return make_engine(plan.config, trainer, plan.images, folder, checkpoints=folder / CHECKPOINTS, on_epoch=on_epoch)
+    return make_engine(
+        plan.config,
+        trainer,
+        plan.images,
+        folder,
+        checkpoints=folder / CHECKPOINTS,
+        on_epoch=on_epoch,
+        step=memory_of_step(plan.images, plan.start, plan.recipe.batch),
+    )
 
 
 def _new_run(plan: Plan) -> Run:
@@ -342,7 +351,9 @@ def _measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progre
     """What the saved network does on the images, and the digest of all that the search found."""
     if plan.trains:
         images = plan.images
-        progress.say(f"start network: validation accuracy {100 * networks[0].accuracy:.2f} %")
+        found = as_found(json.loads(networks[0].found))
+        start = measures("validation", networks[0].accuracy, found, plan.config.metric)
+        progress.say(f"start network: {in_percent(start)}")
         try:
             _say_what_it_does(plan, run, progress)
         except (tf.errors.ResourceExhaustedError, MemoryError):
@@ -360,10 +371,8 @@ def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None
     for name, x, y in (("validation", images.x_val, images.y_val), ("test", images.x_test, images.y_test)):
         if x is None or y is None:
             continue
-        found = count_found(classified(best, x) == y, y, images.classes)
-        texts.append(f"{name} accuracy {100 * sum(right for right, _ in found) / len(y):.2f} %")
-        if metric != "accuracy":
-            texts.append(f"{name} {in_words(metric)} {100 * balanced_accuracy(found):.2f} %")
+        found = count_found(classified(best, x, plan.recipe.batch) == y, y, images.classes)
+        texts.append(in_percent(measures(name, sum(right for right, _ in found) / len(y), found, metric)))
         unseen.append(hidden(found, images.class_names, name))
     progress.say(f"best network:  {', '.join(texts)}, in {run.best}")
     for line in filter(None, unseen):
@@ -377,10 +386,10 @@ def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> floa
     return float((classified(model, images) == labels).mean())
 
 
-def classified(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """The class in which a model puts each of the raw images, `[n]`."""
+def classified(model: keras.Model, images: np.ndarray, trained: int = 1) -> np.ndarray:
+    """The class in which a model puts each of the raw images, `[n]`; it was trained on so many in one step."""
     # Keras's predict would take as many images at once for a large network as for a small one.
-    batch = LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH)
+    batch = LayerGraph.from_keras(model).batch_in_memory(VALIDATION_BATCH, trained)
     classes = [
         keras.ops.convert_to_numpy(model(images[start : start + batch].astype(np.float32), training=False)).argmax(-1)
         for start in range(0, len(images), batch)

@@ -16,7 +16,7 @@ from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.engine import Engine, make_engine
 from eas_tf.evaluation.scratch import ScratchFolder
-from eas_tf.evaluation.start import train_start
+from eas_tf.evaluation.start import memory_of_step, train_start
 from eas_tf.search.driver import BATCH_OF_NETWORKS
 from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.plan import Plan
@@ -84,7 +84,8 @@ def estimate(plan: Plan) -> Estimate:
     trainer = Trainer(few, make_strategy(plan.config.strategy))
     trainer.check_batch(plan.config.batch)
     folder = ScratchFolder(Path(tempfile.gettempdir()), "eas_tf")
-    engine = make_engine(plan.config, trainer, few, folder.path)
+    step = memory_of_step(few, plan.start, plan.config.batch)
+    engine = make_engine(plan.config, trainer, few, folder.path, step=step)
     try:
         before = time.perf_counter()
         engine.start()

@@ -29,6 +29,7 @@ from eas_tf.search.limits import Interruption
 from eas_tf.search.progress import Progress
 from eas_tf.search.recall import hidden
 from eas_tf.search.record import Network
+from eas_tf.search.report import in_percent, measures
 from eas_tf.search.run_directory import weights_file
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
@@ -77,7 +78,8 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
         results = []
         for number, seed in enumerate(seeds):
             result = seed.result() or seed.train(trainer, progress, interruption, number * plan.recipe.epochs)
-            progress.say(_line(result, seed.network_file))
+            told = in_percent(_measures(plan, result))
+            progress.say(f"seed {result['seed']}: {told}, {result['seconds']:.1f} s, in {seed.network_file}")
             for which in ("validation", "test"):
                 found = as_found(result.get(f"{which}_found", ()))  # which earlier versions did not write
                 if text := hidden(found, plan.images.class_names, which, "the network"):
@@ -85,8 +87,9 @@ def final_training(plan: FinalPlan, progress: Progress, interruption: Interrupti
             results.append(result)
         for note in filter(None, [plan.images.note, *plan.images.cautions]):
             progress.say(note)
-    for name in ("validation accuracy", "test accuracy"):
-        if len(results) > 1 and (text := spread([result[name.replace(" ", "_")] for result in results])):
+    all_measures = [_measures(plan, result) for result in results]
+    for name in all_measures[0]:
+        if text := spread([each.get(name) for each in all_measures]):
             progress.say(f"{name} of {len(results)} seeds: {text}")
     return results
 
@@ -104,7 +107,7 @@ def inherited_weights(plan: FinalPlan) -> LayerGraph:
     parent = None if network.parent is None else plan.networks[network.parent]
     if parent and weights_file(run, parent.id).exists():
         graph, _ = grown(
-            measured(_recorded_weights(plan, parent), plan.images),
+            measured(_recorded_weights(plan, parent), plan.images, plan.recipe.batch),
             plan.architecture(parent),
             [parse_move(text) for text in network.transformations.split()],
             seed=network.seed,
@@ -185,11 +188,13 @@ def _headline(plan: FinalPlan) -> str:
     return text + also if plan.config.all_data else text
 
 
-def _line(result: dict[str, Any], path: Path) -> str:
+def _measures(plan: FinalPlan, result: dict[str, Any]) -> dict[str, float]:
     """How one seed did."""
-    named = {"validation": result["validation_accuracy"], "test": result["test_accuracy"]}
-    told = ", ".join(f"{name} accuracy {100 * value:.2f} %" for name, value in named.items() if value is not None)
-    return f"seed {result['seed']}: {told}, {result['seconds']:.1f} s, in {path}"
+    named: dict[str, float] = {}
+    for which in ("validation", "test"):
+        found = as_found(result.get(f"{which}_found", ()))
+        named |= measures(which, result[f"{which}_accuracy"], found, plan.recipe.metric)
+    return named
 
 
 def spread(accuracies: list[float | None]) -> str:

@@ -116,7 +116,7 @@ class FinalSeed:
         images, test = self._plan.trained_on, Measured(math.nan, math.nan, ())
         if images.x_test is not None and images.y_test is not None:
             try:
-                test = measure(load_network(self.network_file), images.x_test, images.y_test)
+                test = measure(load_network(self.network_file), images.x_test, images.y_test, self._plan.recipe.batch)
             except (tf.errors.ResourceExhaustedError, MemoryError):
                 progress.say(f"seed {self._seed} is not tested, because there is not enough memory")
         names = ("validation_accuracy", "validation_loss", "test_accuracy", "test_loss")

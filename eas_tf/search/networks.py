@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-import tensorflow as tf
-
 from eas_tf.architecture import Architecture, parse_architecture, parse_move
-from eas_tf.errors import InvalidConfiguration, RunDamaged, SearchFailed, Stopped
+from eas_tf.errors import RunDamaged, SearchFailed, Stopped
 from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
 from eas_tf.evaluation.engine import UNLIMITED, Admission, Engine
@@ -233,22 +231,16 @@ class Networks:
         def on_epoch(epoch: int, loss: float) -> None:
             self._progress.epoch(epoch, plan.start_recipe.epochs, loss)
 
-        try:
-            trained = train_start(
-                self._trainer,
-                plan.images,
-                plan.start,
-                plan.start_recipe,
-                seed=request.seed,
-                on_epoch=on_epoch,
-                on_state=file.offer,
-                resume_from=state,
-            )
-        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise InvalidConfiguration(
-                f"The start network needs more memory in training than there is: give a smaller --batch (it is "
-                f"{plan.config.batch}) or a smaller --start. {(str(error).splitlines() or [''])[0]}"
-            ) from error
+        trained = train_start(
+            self._trainer,
+            plan.images,
+            plan.start,
+            plan.start_recipe,
+            seed=request.seed,
+            on_epoch=on_epoch,
+            on_state=file.offer,
+            resume_from=state,
+        )
         result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds, found=trained.found)
         return Child(result=result, graph=trained.graph)
 

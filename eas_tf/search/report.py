@@ -1,7 +1,7 @@
 """What a person sees of a search: a line a network, a leaderboard, a picture."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from eas_tf.search.record import Network
 from eas_tf.text import printable
-from eas_tf.training.metrics import Metric
+from eas_tf.training.metrics import Found, Metric, balanced_accuracy
 
 #: Networks in a leaderboard.
 LEADERS = 10
@@ -62,6 +62,19 @@ def is_priced(networks: Iterable[Network], metric: Metric = "accuracy") -> bool:
 def in_words(metric: Metric) -> str:
     """A metric as people call it."""
     return metric.replace("_", " ")
+
+
+def measures(which: str, accuracy: float | None, found: Found, metric: Metric) -> dict[str, float]:
+    """What accuracy and metric say of a network on some images, by name, as fractions; empty if there are no images."""
+    named = {} if accuracy is None else {f"{which} accuracy": accuracy}
+    if named and metric != "accuracy" and found:  # which earlier versions did not write
+        named[f"{which} {in_words(metric)}"] = balanced_accuracy(found)
+    return named
+
+
+def in_percent(named: Mapping[str, float]) -> str:
+    """The same for people."""
+    return ", ".join(f"{name} {100 * value:.2f} %" for name, value in named.items())
 
 
 def line(network: Network, start: Network, metric: Metric = "accuracy") -> str:

@@ -21,8 +21,9 @@ from eas_tf.surgery.building import build_model
 from eas_tf.surgery.node import Frame, Node, Slot, giver
 from eas_tf.surgery.reading import read_model
 
-#: Values that all layers together may compute in one call: 2 GiB. Keras keeps them all until a call ends.
-VALUES_AT_ONCE = 2**29
+#: Values that all layers together may compute in one call: 64 MiB. Keras keeps them all until a call ends. It is the
+#: same on every machine, because the last bits of what a network computes depend on how many inputs a call takes.
+VALUES_AT_ONCE = 2**24
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,10 +161,19 @@ class LayerGraph:
             sha.update(np.ascontiguousarray(weight).tobytes())
         return sha.hexdigest()
 
-    def batch_in_memory(self, most: int) -> int:
-        """How many inputs, at least one and at most `most`, one call may take and compute `VALUES_AT_ONCE` at most."""
-        values = sum(math.prod(side or 1 for side in node.shape) for node in self.nodes)
-        return min(most, max(1, VALUES_AT_ONCE // values))
+    @cached_property
+    def values(self) -> int:
+        """How many values all layers together compute for one input."""
+        return sum(math.prod(side or 1 for side in node.shape) for node in self.nodes)
+
+    def batch_in_memory(self, most: int, trained: int = 1) -> int:
+        """How many inputs one call may take: as many as compute `VALUES_AT_ONCE`, at least one, at most `most`.
+
+        Args:
+            most: How many it takes where memory does not matter.
+            trained: Inputs in one step of training, which needs more memory than a call on half of them.
+        """
+        return min(most, max(1, trained // 2, VALUES_AT_ONCE // self.values))
 
     def _weights(self) -> Iterator[np.ndarray]:
         for node in self.nodes:

@@ -13,12 +13,15 @@ from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.node import Moments
 from eas_tf.surgery.rules import Maker, rule_of
 
+#: Inputs in one call, where memory allows.
+MOMENT_BATCH = 128
+
 #: Values of one output that are summed at once: 32 MiB in float64.
 VALUES_IN_FLOAT64 = 2**22
 
 
 def measure_moments(
-    graph: LayerGraph, data: Any, *, names: Sequence[str] | None = None, batch: int = 128
+    graph: LayerGraph, data: Any, *, names: Sequence[str] | None = None, batch: int | None = None
 ) -> LayerGraph:
     """The graph with the moments of its nodes, in inference mode.
 
@@ -28,7 +31,7 @@ def measure_moments(
         graph: A trained network.
         data: Training inputs in any form that `fit` takes them in, see `Batch`; never validation images.
         names: Nodes of which to measure; all by default.
-        batch: Inputs in one call, where memory allows.
+        batch: Inputs in one call; by default as many as need little memory.
 
     Raises:
         InvalidData: If the data are no inputs of the network.
@@ -39,7 +42,7 @@ def measure_moments(
     sums: list[Any] = [0.0] * len(names)
     squares: list[Any] = [0.0] * len(names)
     counts = [0] * len(names)
-    inputs, batch = Batch(graph, data), graph.batch_in_memory(batch)
+    inputs, batch = Batch(graph, data), batch or graph.batch_in_memory(MOMENT_BATCH)
     for start in range(0, len(inputs), batch):
         # No output outlives its line: the next call needs the memory.
         parts = [_sums(each) for each in keras.tree.flatten(model(inputs.part(start, start + batch), training=False))]

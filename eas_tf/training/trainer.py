@@ -18,6 +18,7 @@ import tensorflow as tf
 from eas_tf.backend import check_backend
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
+from eas_tf.machine import own_memory
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip, cutout
 from eas_tf.training.dropout import with_dropout
@@ -41,7 +42,7 @@ GoesOn = Callable[[Sequence[float]], bool]
 #: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
 OnState = Callable[[Callable[[], TrainingState]], None]
 
-#: Images in one step of a validation pass, where memory allows.
+#: Images in one call of a validation pass, where memory allows.
 VALIDATION_BATCH = 512
 
 
@@ -99,6 +100,8 @@ class Trainer:
         self._strategy = strategy or tf.distribute.get_strategy()
         self._images, self._labels = self._on_devices(data.x_train), self._on_devices(data.y_train)
         self._validation = tf.constant(data.x_val), tf.constant(data.y_val)
+        # Later less may be free, but what earlier trainings have left in this process is used again.
+        self._free = own_memory()
 
     def _on_devices(self, array: np.ndarray) -> Any:
         """The array on each replica's device, copied once."""
@@ -137,9 +140,11 @@ class Trainer:
             InvalidConfiguration: If a batch cannot be shared equally by the devices, or exceeds the images, or the
                 state is another network's, or of the last epoch or a later one, or if TensorFlow was used before
                 this process was forked, or Keras's backend is another.
+            MemoryError: If there is not memory enough for one step, as far as that is known before it.
         """
         check_fork()
         check_backend()
+        self._check_memory(graph, recipe.batch)
         start = time.perf_counter()
         model, weights, epoch = self._prepare(graph, recipe)
         first = weights.restore(resume_from, recipe) if resume_from else 0
@@ -156,7 +161,7 @@ class Trainer:
             last = number + 1 == recipe.epochs
             if goes_on or last:
                 weights.give_back()
-                measured = self._validate(model, graph)
+                measured = self._validate(model, graph, recipe.batch // self._replicas)
                 curve.append(measured.value(recipe.metric))
             if goes_on and not last and not goes_on(curve):
                 break
@@ -231,6 +236,20 @@ class Trainer:
                 f"{len(self._data.x_train)} training images. Received: {batch}"
             )
 
+    def _check_memory(self, graph: LayerGraph, batch: int) -> None:
+        """Refuse a step for which there is no memory, before the system ends this process in the midst of it.
+
+        Raises:
+            MemoryError: Naming both numbers.
+        """
+        # Backward, a plain network has been seen to need 1.2 of all values, a DenseNet 0.8.
+        needed, free = 3 * step_memory(graph, batch) // 4, max(self._free, own_memory())
+        if needed > free and not tf.config.list_physical_devices("GPU"):
+            raise MemoryError(
+                f"a step on {batch} image{'s' * (batch > 1)} needs at least {needed / 1e9:.2f} GB of memory, and "
+                f"{free / 1e9:.2f} GB are free"
+            )
+
     def _step_function(self, weights: FlatWeights, recipe: Recipe, steps: int) -> Callable[..., tf.Tensor]:
         """What one replica does in one step: its share of the batch, forward, backward, update."""
         share = recipe.batch // self._replicas
@@ -264,8 +283,13 @@ class Trainer:
 
         return step
 
-    def _validate(self, model: keras.Model, graph: LayerGraph) -> Measured:
-        return _measure(model, graph, *self._validation)
+    def _validate(self, model: keras.Model, graph: LayerGraph, trained: int = 1) -> Measured:
+        return _measure(model, graph, *self._validation, trained)
+
+
+def step_memory(graph: LayerGraph, batch: int) -> int:
+    """Bytes of all values that a network computes in one step of training, forward."""
+    return 4 * graph.values * batch
 
 
 def evaluate(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
@@ -279,19 +303,24 @@ def evaluate(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> tuple
     return measure(graph, images, labels)[:2]
 
 
-def measure(graph: LayerGraph, images: np.ndarray, labels: np.ndarray) -> Measured:
+def measure(graph: LayerGraph, images: np.ndarray, labels: np.ndarray, trained: int = 1) -> Measured:
     """The same, and how many images of each class it finds."""
-    return _measure(_logits_model(graph), graph, images, labels)
+    return _measure(_logits_model(graph), graph, images, labels, trained)
 
 
-def _measure(model: keras.Model, graph: LayerGraph, images: Any, labels: Any) -> Measured:
+def _measure(model: keras.Model, graph: LayerGraph, images: Any, labels: Any, trained: int = 1) -> Measured:
     # Traced, this would take five times as long on small networks, and as long on large ones: it runs once a child.
-    right, total, batch = np.zeros(len(labels), bool), 0.0, graph.batch_in_memory(VALIDATION_BATCH)
+    right, losses = np.zeros(len(labels), bool), np.zeros(len(labels), np.float32)
+    batch = graph.batch_in_memory(VALIDATION_BATCH, trained)
     for start in range(0, len(labels), batch):
-        truth = labels[start : start + batch]
-        logits = model(tf.cast(images[start : start + batch], tf.float32), training=False)
-        right[start : start + batch] = tf.argmax(logits, -1, tf.int32) == truth
-        total += float(tf.reduce_sum(tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)))
+        part = slice(start, start + batch)
+        truth = labels[part]
+        logits = model(tf.cast(images[part], tf.float32), training=False)
+        right[part] = tf.argmax(logits, -1, tf.int32) == truth
+        losses[part] = tf.nn.sparse_softmax_cross_entropy_with_logits(truth, logits)
+    # In equal parts, however many images a call takes: the rounding of the sum is the same.
+    parts = range(0, len(labels), VALIDATION_BATCH)
+    total = sum(float(tf.reduce_sum(losses[start : start + VALIDATION_BATCH])) for start in parts)
     found = count_found(right, np.asarray(labels), model.output_shape[-1])
     return (
         Measured(float(right.mean()), total / len(labels), found) if len(right) else Measured(math.nan, math.nan, found)

@@ -1,6 +1,7 @@
 """Worker processes: the same results as in one process, whatever happens to one of them."""
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -318,6 +319,45 @@ def test_more_workers_than_memory_are_refused_before_anything_starts():
     assert pick_workers(EngineConfig(), images_of(one)).count == 1
     with pytest.raises(InvalidConfiguration, match=r"at least 4000\.3 GB of memory, and .* are free.*--engine inline"):
         pick_workers(EngineConfig(), images_of(10**12))
+
+
+@pytest.mark.parametrize("end", ["close", "forget"])
+def test_workers_that_are_ended_while_they_start_up_say_nothing(tmp_path, capfd, end):
+    """Names of locks were gone before the new process had looked them up, and it ended in a traceback."""
+    for wait in (0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0):
+        engine = PoolEngine(EngineConfig(workers=2), DIGITS, tmp_path)
+        engine.start()
+        pools = [process._pool for process in engine._processes]
+        time.sleep(wait)
+        began = time.monotonic()
+        if end == "close":
+            engine.close()
+        else:
+            del engine
+            gc.collect()
+            for each in pools:
+                each.join()
+        assert time.monotonic() - began < 2
+    assert capfd.readouterr().err == ""
+
+
+def test_no_worker_is_started_for_no_children(family, tmp_path):
+    engine = PoolEngine(TWO, DIGITS, tmp_path)
+    before = {each.pid for each in workers()}
+    assert list(engine.run(family, [])) == []
+    assert {each.pid for each in workers()} == before
+    assert not list(tmp_path.iterdir())
+
+
+def test_workers_have_the_memory_of_a_step_each():
+    """A worker was given the memory that small networks need, however large the start network's values are."""
+    config, free = EngineConfig(), free_memory() - pool.OWN_MEMORY
+    assert pick_workers(config, images_of(0), step=free // 3).count == 1
+    assert pick_workers(EngineConfig(workers=1), images_of(0), step=free // 3).memory > free * 2 // 3
+    with pytest.raises(InvalidConfiguration, match=r"A worker needs at least .* GB of memory.*smaller batches"):
+        pick_workers(config, images_of(0), step=2 * free)
+    # The values of children on a GPU are in its memory.
+    assert pick_workers(config, images_of(0), ["0"], step=2 * free).count == 1
 
 
 def test_a_worker_has_the_gpu_that_the_environment_names(tmp_path, monkeypatch):

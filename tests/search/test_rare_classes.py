@@ -198,7 +198,9 @@ def test_the_score_is_the_mean_recall_and_the_accuracy_stays(balanced):
     assert account.front[-1].score == account.best.score
     for words in ("Best networks by validation balanced accuracy", "balanced %", "% balanced accuracy, accuracy "):
         assert words in lines
-    assert f"validation balanced accuracy {100 * account.best.score:.2f} %" in lines
+    for which, network in (("start network:", account.networks[0]), ("best network: ", account.best)):
+        accuracy = f"{which} validation accuracy {100 * network.accuracy:.2f} %, "
+        assert f"{accuracy}validation balanced accuracy {100 * network.score:.2f} %" in lines
     html = page([account])
     assert "validation balanced accuracy, %" in html
     assert "mean recall of all classes" in html
@@ -274,6 +276,23 @@ def test_the_final_training_of_such_a_run_is_for_the_mean_recall_too(balanced):
     plan = FinalPlan.of(FinalConfig(run=balanced[1], epochs=1))
     assert plan.recipe.metric == "balanced_accuracy"
     assert plan.settings["recipe"]["metric"] == "balanced_accuracy"
+
+
+def test_the_final_training_tells_the_mean_recall_of_each_seed_with_mean_and_spread(balanced):
+    """It told of the accuracy only, which is high without any rare image."""
+    progress = Progress(2, Console(file=io.StringIO(), width=250))
+    plan = FinalPlan.of(FinalConfig(run=balanced[1], epochs=2, seeds=2))
+    results = final_training(plan, progress, Interruption(""))
+    lines = progress._console.file.getvalue()
+    for which in ("validation", "test"):
+        recalls = [balanced_accuracy(result[f"{which}_found"]) for result in results]
+        for result, recall in zip(results, recalls, strict=True):
+            accuracy = f"{which} accuracy {100 * result[f'{which}_accuracy']:.2f} %"
+            assert f"{accuracy}, {which} balanced accuracy {100 * recall:.2f} %, " in lines
+        percent = 100 * np.array(recalls)
+        told = f"mean {percent.mean():.2f} %, standard deviation {percent.std(ddof=1):.2f}"
+        assert f"{which} balanced accuracy of 2 seeds: {told}\n" in lines
+        assert f"{which} accuracy of 2 seeds: mean " in lines
 
 
 def test_prices_are_on_the_metric(tmp_path):

@@ -115,8 +115,10 @@ def test_no_more_images_at_once_than_fit_into_memory():
     batch = graph.batch_in_memory(512)
     assert batch * values <= VALUES_AT_ONCE < (batch + 1) * values
     assert batch < 64
-    assert lower(DenseNet.of(16, 12, input_shape=(8, 8, 1))).batch_in_memory(512) == 512
+    assert lower(DenseNet.of(16, 12, input_shape=(4, 4, 1))).batch_in_memory(512) == 512
     assert lower(DenseNet.of(16, 12, input_shape=(2048, 2048, 3))).batch_in_memory(512) == 1
+    # What fits in training fits: a call on half of what a step takes.
+    assert lower(DenseNet.of(16, 12, input_shape=(2048, 2048, 3))).batch_in_memory(512, 64) == 32
 
 
 @pytest.mark.parametrize("kind", PARENTS)

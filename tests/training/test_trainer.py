@@ -8,10 +8,11 @@ from strategies import widen_together
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, space_named
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
+from eas_tf.evaluation.start import train_start
 from eas_tf.surgery import LayerGraph, initialise, lower, measure_moments, output_difference, transform
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.strategy import make_strategy
-from eas_tf.training.trainer import Trainer, evaluate
+from eas_tf.training.trainer import Trainer, evaluate, measure
 
 SCRATCH = Recipe(epochs=2, batch=32, learning_rate=RATE_FROM_SCRATCH)
 
@@ -46,6 +47,30 @@ def test_a_network_learns_the_digits_and_its_parent_is_untouched(trainer, start)
     assert epochs[-1][1] < 0.5 * epochs[0][1]
     assert trained.accuracy > 0.85
     assert trainer.evaluate(trained.graph) == (trained.accuracy, trained.loss)
+
+
+def test_a_step_that_needs_more_memory_than_there_is_is_refused_before_it(digits):
+    """The system killed the process in the midst of it."""
+    network = PlainCNN.parse("C(4096,3,1), P(64,64,MAX), SM(10)", (2048, 2048, 1))
+    x, y = np.zeros((2, 2048, 2048, 1), np.uint8), np.arange(2, dtype=np.int32)
+    x[1] = 1
+    images = replace(digits, x_train=x, y_train=y, x_val=x, y_val=y)
+    trainer, recipe = Trainer(images), replace(SCRATCH, batch=2)
+    with pytest.raises(
+        MemoryError, match=r"a step on 2 images needs at least \d+\.\d\d GB of memory, and .* are free$"
+    ):
+        trainer.train(initialise(lower(network), rng=np.random.default_rng(0)), recipe, seed=0)
+    with pytest.raises(InvalidConfiguration, match=r"smaller --batch \(it is 2\) or a smaller --start\. a step on 2"):
+        train_start(trainer, images, network, recipe, seed=0)
+
+
+def test_how_many_images_a_call_takes_decides_nothing_but_its_memory(start, digits, monkeypatch):
+    """The loss is summed in equal parts, so that no other number depends on how large a call may be."""
+    expected = measure(start, digits.x_val, digits.y_val)
+    sizes = []
+    monkeypatch.setattr(LayerGraph, "batch_in_memory", lambda *_: sizes.append(64) or 64)
+    assert measure(start, digits.x_val, digits.y_val) == expected
+    assert sizes == [64]
 
 
 def test_the_seed_decides_everything(trainer, start):
