@@ -4,12 +4,13 @@ A message says what is wrong, what was expected, what was received, and what to 
 line and end with the error's exit code.
 """
 
+import atexit
 import os
 import signal
 import sys
 from collections.abc import Callable
 from io import TextIOWrapper
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class EASError(Exception):
@@ -89,9 +90,15 @@ def exit_code(main: Callable[[], int]) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     code = _code(main)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(code))
+    _handle_signals(lambda *_: os._exit(code))
+    # At its very end Python gives signals back to the system, but those that are ignored.
+    atexit.register(_handle_signals, signal.SIG_IGN)
     return code
+
+
+def _handle_signals(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
 
 
 def _code(main: Callable[[], int]) -> int:

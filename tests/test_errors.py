@@ -69,8 +69,23 @@ def test_a_search_whose_reader_has_gone_ends_quietly_and_can_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_while_python_ends_changes_no_exit_code(number):
-    program = "import time; from eas_tf.errors import *; exit_code(lambda: 5); print(1, flush=True); time.sleep(90)"
+@pytest.mark.parametrize("seconds", [0, 90])
+def test_a_signal_while_python_ends_changes_no_exit_code(number, seconds):
+    """Before it has given signals back to the system, and after."""
+    program = f"""
+import os, sys, time
+from eas_tf.errors import exit_code
+class Last:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"1\\n")
+        sleep(3)
+last = Last()
+code = exit_code(lambda: 5)
+if {seconds}:
+    os.write(1, b"1\\n")
+    time.sleep({seconds})
+sys.exit(code)
+"""
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"1\n"
         process.send_signal(number)

@@ -23,7 +23,8 @@ def test_parse_is_the_inverse_of_str(data):
 
 @pytest.mark.parametrize("space", SPACES.values(), ids=lambda space: space.name)
 def test_str_is_the_inverse_of_parse_on_the_start_networks(space):
-    assert str(parse_architecture(space.start)) == space.start
+    start = str(space.start_network((32, 32, 3), 10))
+    assert str(parse_architecture(start)) == start
 
 
 def test_each_notation_becomes_its_layer():
