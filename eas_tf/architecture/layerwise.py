@@ -7,7 +7,7 @@ from typing import Any, Generic
 from eas_tf.architecture.decisions import Chain, Choice, ChoiceShape, Coins, Decision, State
 from eas_tf.architecture.layers import AnyLayer
 from eas_tf.architecture.net2net import LayeredT, Net2Deeper, Net2Wider
-from eas_tf.errors import IllegalTransformation, InvalidConfiguration
+from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 
 #: The paper's schedule: five insertions, then four widenings. (Its code widens first.)
 SCHEDULE = ("deepen",) * 5 + ("widen",) * 4
@@ -76,6 +76,18 @@ class Layerwise(ABC, Generic[LayeredT]):
         child = self.climbed(parent, choice)
         pairs = enumerate(zip(parent.layers, child.layers, strict=True))
         return state.after(child, *[Net2Wider(i, after.width or 0) for i, (before, after) in pairs if before != after])
+
+    def check(self, architecture: LayeredT) -> None:
+        """See `Space.check`."""
+        reason = self.outside(architecture)
+        if reason:
+            raise InvalidArchitecture(
+                f"The network is outside the space {self.name!r}: {reason}. Received: {architecture}"
+            )
+
+    @abstractmethod
+    def outside(self, architecture: Any) -> str | None:
+        """The first limit that a network exceeds, if any; also that it is of another kind."""
 
     @abstractmethod
     def deepen_mask(self, architecture: LayeredT) -> bytes:

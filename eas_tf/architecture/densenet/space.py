@@ -15,7 +15,7 @@ from eas_tf.architecture.layers import MAX_WIDTH, Conv, Softmax
 from eas_tf.architecture.layerwise import SCHEDULE, Layerwise, climbed
 from eas_tf.architecture.net2net import Net2Deeper
 from eas_tf.architecture.space import Token, for_images
-from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration
 
 #: The kinds of layers of an observation.
 KINDS = ("padding", "stem", "dense layer", "transition", "softmax")
@@ -73,19 +73,8 @@ class DenseNetSpace(Layerwise[DenseNet]):
         self.check(start)
         return start
 
-    def check(self, architecture: DenseNet) -> None:
-        """Refuse a network outside the space.
-
-        Raises:
-            InvalidArchitecture: Naming the first limit that the network exceeds.
-        """
-        reason = self._outside(architecture)
-        if reason:
-            raise InvalidArchitecture(
-                f"The network is outside the space {self.name!r}: {reason}. Received: {architecture}"
-            )
-
-    def _outside(self, architecture: Any) -> str | None:
+    def outside(self, architecture: Any) -> str | None:
+        """The first limit that a network exceeds, if any."""
         if not isinstance(architecture, DenseNet):
             return "it is no DenseNet; choose a space of its kind"
         for index, layer in enumerate(architecture.layers):

@@ -16,7 +16,7 @@ from eas_tf.architecture.net2net import Net2Deeper
 from eas_tf.architecture.plain.network import PlainCNN
 from eas_tf.architecture.plain.optimum import PlainOptimum
 from eas_tf.architecture.space import Token, for_images
-from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
+from eas_tf.errors import InvalidConfiguration
 
 #: The kinds of layers of an observation.
 KINDS = ("padding", "convolution", "maximum pool", "average pool", "fully connected", "softmax")
@@ -84,19 +84,8 @@ class PlainSpace(Layerwise[PlainCNN]):
             layers = (*layers[:last], Pool(side, side, "AVG"), *layers[last + 1 :])
         return PlainCNN(layers, input_shape)
 
-    def check(self, architecture: PlainCNN) -> None:
-        """Refuse a network outside the space.
-
-        Raises:
-            InvalidArchitecture: Naming the first limit that the network exceeds.
-        """
-        reason = self._outside(architecture)
-        if reason:
-            raise InvalidArchitecture(
-                f"The network is outside the space {self.name!r}: {reason}. Received: {architecture}"
-            )
-
-    def _outside(self, architecture: Any) -> str | None:
+    def outside(self, architecture: Any) -> str | None:
+        """The first limit that a network exceeds, if any."""
         if not isinstance(architecture, PlainCNN):
             return "it is no plain network; choose a space of its kind"
         for index, layer in enumerate(architecture.layers):
