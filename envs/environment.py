@@ -28,6 +28,9 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
       may be widened is legal, none too. In the fully connected block no kernel is chosen: only number 0 is legal.
       Where no layer can be inserted, `[0, 0, 0]` is legal and inserts none. `action_space.sample(mask=...)` takes
       this mask and draws a legal action, in vector environments too.
+    - **Other spaces** have other kinds of decisions, and so other parts of action and mask: see `Space.kinds`. Of
+      `nasbench201` it is `operation`, for each of six edges in turn: 0 to keep what is there, which is legal once
+      something is, and 1 to 5 for none, skip, 1x1, 3x3 and average pool.
     - **Illegal actions** change nothing but use up the step, and set `info["illegal"]`.
     - **Reward**: 0 until the last step, then tan(score * pi / 2); 0 for a failed child. The score is the accuracy on
       the validation images, or another metric, times (size / size of the start network)^-price for each price, at most

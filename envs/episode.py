@@ -82,18 +82,25 @@ def parents_of(
         InvalidArchitecture: If a network cannot be read, or is outside the space.
         InvalidConfiguration: If there is no such option, or the parent has no weights to grow from.
     """
-    options = options or {}
+    options = {} if options is None else options
+    if not isinstance(options, Mapping):
+        raise InvalidConfiguration(f"The options of reset are a dictionary. Received: {options!r}")
     if unknown := sorted(map(str, set(options) - {"parent"})):
         raise InvalidConfiguration(f"reset has the option parent. Received: {', '.join(unknown)[:60]}")
     given = options.get("parent")
-    each = list(given) if isinstance(given, list | tuple) else [given] * episodes
+    each = list(given) if isinstance(given, list | tuple | np.ndarray) else [given] * episodes
     if len(each) != episodes:
-        raise InvalidConfiguration(f"reset takes one parent, or {episodes} parents. Received: {len(each)}")
+        raise InvalidConfiguration(f"reset takes one parent, or one for each of {episodes}. Received: {len(each)}")
     parents = [parse_architecture(one, process.start.input_shape) if isinstance(one, str) else one for one in each]
-    for parent in filter(None, parents):
+    for parent in parents:
+        if parent is None:
+            continue
         process.space.check(parent)
-        if parent.classes != process.start.classes:
-            raise InvalidConfiguration(f"The parent ends in {parent.classes} classes, not {process.start.classes}.")
+        if (parent.classes, parent.input_shape) != (process.start.classes, process.start.input_shape):
+            raise InvalidConfiguration(
+                f"The parent is for {parent.classes} classes and images of {parent.input_shape}. Expected: "
+                f"{process.start.classes} and {process.start.input_shape}"
+            )
         if with_weights and parent != process.start:
             raise InvalidConfiguration(
                 "Children are trained from the weights of the start network, and another parent has none: name it as "

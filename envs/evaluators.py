@@ -147,12 +147,18 @@ class EvaluatorSource:
 
     def __init__(self, evaluator: str | Evaluator, process: Process, options: Mapping[str, Any]) -> None:
         self._process, self._is_ours = process, not isinstance(evaluator, Evaluator)
-        kind: Any = evaluator if self._is_ours else "surrogate"
+        kind: Any = evaluator if self._is_ours and isinstance(evaluator, str | None) else "surrogate"
         self._config = EvaluatorConfig(kind=kind, **options)
         if kind in EVALUATORS and self._is_ours and process.metric != "accuracy":
             raise InvalidConfiguration(f'metric={process.metric!r} needs children that are trained: evaluator="train".')
+        if isinstance(evaluator, type) or not (isinstance(evaluator, str | Evaluator) or evaluator is None):
+            raise InvalidConfiguration(
+                f"An evaluator is a name, or an object with what eas_tf.evaluation.Evaluator has. Received: {evaluator}"
+            )
         self._evaluator = evaluator if isinstance(evaluator, Evaluator) else None
         self._built_by = os.getpid()
+        if self._is_ours and kind in EVALUATORS:
+            self()
 
     def __getstate__(self) -> dict[str, Any]:
         # TensorFlow's state, open files and processes can be neither copied nor pickled.

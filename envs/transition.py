@@ -37,14 +37,14 @@ class Process:
     def __post_init__(self) -> None:
         check_metric(self.metric)
         self.space.check(self.start)
-        kinds = dict(self.space.kinds)
+        kinds = dict(sorted(self.space.kinds.items()))  # as Gymnasium sorts the parts of an action
         for name, value in (("kinds", kinds), ("due", (*kinds, "over")), ("encoder", Encoder(self.space))):
             object.__setattr__(self, name, value)
 
 
 def initial(process: Process, parent: Architecture | None = None) -> State[Any]:
     """The state in which an episode begins: the start network, or another one."""
-    return State(parent or process.start)
+    return State(process.start if parent is None else parent)
 
 
 def action_mask(process: Process, decision: Decision | None) -> dict[str, np.ndarray]:

@@ -43,18 +43,26 @@ class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
         """As the environment's own, with the flat action.
 
         Raises:
-            InvalidAction: If there is no action of that number.
+            InvalidAction: If there is no action of that number; or if it is illegal, and whatever can be said to the
+                environment itself is legal.
         """
         if not self.action_space.contains(action):
             raise gym.error.InvalidAction(f"An action is a number from 0 to {self._nothing}. Received: {action!r}")
-        illegal, parts, place = not self._mask[action], {}, int(action)
+        illegal, parts, place, first = not self._mask[action], {}, int(action), 0
         for kind, shape in self._kinds.items():
             size = self._sizes[kind]
             if isinstance(shape, Chain):
-                parts[kind] = np.array(np.unravel_index(place if 0 <= place < size else 0, shape.sizes))
+                chosen = place if 0 <= place < size else 0
+                due = self._mask[first : first + size]
+                if illegal and not shape.passes and due.any():
+                    # Here zeros do not stand for nothing: something that is refused as well does.
+                    if due.all():
+                        raise gym.error.InvalidAction(f"Number {action} is not legal now. Received: {action!r}")
+                    chosen = int(due.argmin())
+                parts[kind] = np.array(np.unravel_index(chosen, shape.sizes))
             else:
                 parts[kind] = (np.arange(size) == place).astype(np.int8)
-            place -= size
+            place, first = place - size, first + size
         observation, reward, terminated, truncated, info = self.env.step(parts)
         info = self._flattened(observation, info) | {"illegal": bool(illegal)}
         return observation, reward, terminated, truncated, info

@@ -8,7 +8,7 @@ import re
 from collections.abc import Hashable
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
-from eas_tf.errors import IllegalTransformation
+from eas_tf.errors import IllegalTransformation, InvalidConfiguration
 from eas_tf.text import printable
 
 
@@ -47,7 +47,16 @@ _FORM = re.compile(r"([a-z_]{1,40})\(([^()]{0,200})\)")
 
 
 def register_move(move: MoveT) -> MoveT:
-    """Make a kind of move known to `parse_move`; a decorator."""
+    """Make a kind of move known to `parse_move`; a decorator.
+
+    Raises:
+        InvalidConfiguration: If another one has its name, or it is no name for a string of moves.
+    """
+    if not _FORM.fullmatch(f"{move.name}()"):
+        raise InvalidConfiguration(f"The name of a move is small letters and _. Received: {move.name!r}")
+    known = MOVES.get(move.name)
+    if known is not None and known.__qualname__ != move.__qualname__:
+        raise InvalidConfiguration(f"There is a move {move.name!r} already: name yours otherwise.")
     MOVES[move.name] = move
     return move
 

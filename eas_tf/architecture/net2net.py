@@ -48,6 +48,17 @@ class Layered(Architecture, Protocol):
 LayeredT = TypeVar("LayeredT", bound=Layered)
 
 
+def _layered(move: object, architecture: LayeredT) -> LayeredT:
+    """The architecture, if it can be widened and deepened.
+
+    Raises:
+        IllegalTransformation: If it is of another kind.
+    """
+    if not hasattr(architecture, "blocks"):
+        raise IllegalTransformation(f"{move} is for networks that grow layer by layer. Received: {architecture}")
+    return architecture
+
+
 @register_move
 @dataclass(frozen=True, slots=True)
 class Net2Wider:
@@ -79,11 +90,11 @@ class Net2Wider:
         Raises:
             IllegalTransformation: If there is no such layer, or it is not narrower than `width`.
         """
-        return architecture.widened(self.layer, self.width)
+        return _layered(self, architecture).widened(self.layer, self.width)
 
     def words(self, architecture: LayeredT) -> tuple[str, LayeredT]:
         """See `Move.words`."""
-        if not 0 <= self.layer < len(architecture.layers):
+        if not 0 <= self.layer < len(_layered(self, architecture).layers):
             raise IllegalTransformation(f"{architecture} has no layer number {self.layer}.")
         layer = architecture.layers[self.layer]
         before = "" if layer.width == UNKNOWN_WIDTH else f"from {layer.width} "
@@ -128,10 +139,10 @@ class Net2Deeper:
         Raises:
             IllegalTransformation: If there is no such place, or no such layer can be inserted there.
         """
-        return architecture.deepened(self.block, self.position, self.kernel)
+        return _layered(self, architecture).deepened(self.block, self.position, self.kernel)
 
     def words(self, architecture: LayeredT) -> tuple[str, LayeredT]:
         """See `Move.words`."""
-        child = architecture.sketched(self.block, self.position, self.kernel)
+        child = _layered(self, architecture).sketched(self.block, self.position, self.kernel)
         index = self.index_in(architecture)
         return f"insert {child.layers[index].words} after layer {index}", child

@@ -51,6 +51,8 @@ def check_space(space: Any) -> None:
     Raises:
         InvalidConfiguration: Naming what it lacks.
     """
+    if isinstance(space, type):
+        raise InvalidConfiguration(f"A space is an object, not its class: {space.__name__}(...).")
     lacking = [name for name in sorted(_ATTRIBUTES) if not hasattr(space, name)]
     if lacking:
         raise InvalidConfiguration(f"A space has {', '.join(lacking)}; see `Space`. Received: {printable(space, 60)}")

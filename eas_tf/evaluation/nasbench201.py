@@ -12,6 +12,10 @@ from eas_tf.evaluation.protocol import Request, Result
 #: How many images each data set's validation accuracy is measured on.
 VALIDATION_IMAGES = {"cifar10": 25_000, "cifar100": 5_000, "imagenet": 3_000}
 
+#: Classes and images of each.
+_CLASSES = {"cifar10": 10, "cifar100": 100, "imagenet": 120}
+_IMAGES = {"cifar10": (32, 32, 3), "cifar100": (32, 32, 3), "imagenet": (16, 16, 3)}
+
 
 class NASBench201Evaluator:
     """Looks networks up. The request's seed decides which of a network's trainings is told.
@@ -34,18 +38,26 @@ class NASBench201Evaluator:
     parent = ""
 
     def __init__(self, space: AnySpace, dataset: str = "cifar10") -> None:
+        if "operation" not in space.kinds:
+            raise InvalidConfiguration(f"NAS-Bench-201 has no networks of the space {space.name!r}: take nasbench201.")
         if dataset not in VALIDATION_IMAGES:
             raise InvalidConfiguration(
                 f"NAS-Bench-201 has the data sets {', '.join(VALIDATION_IMAGES)}. Received: {dataset!r}"
             )
-        if "operation" not in space.kinds:
-            raise InvalidConfiguration(f"NAS-Bench-201 has no networks of the space {space.name!r}: take nasbench201.")
-        self.validation_images, self._accuracies = VALIDATION_IMAGES[dataset], _table(dataset)
+        self.validation_images, self._dataset = VALIDATION_IMAGES[dataset], dataset
+        self._accuracies = _table(dataset)
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
         """The results, in the order asked."""
         for request in requests:
-            accuracies = self._accuracies[_key(request.architecture)]
+            network = request.architecture
+            accuracies = self._accuracies[_key(network)]
+            classes, images = _CLASSES[self._dataset], _IMAGES[self._dataset]
+            if (network.classes, network.input_shape) != (classes, images):
+                raise InvalidConfiguration(
+                    f"The networks for {self._dataset} have {classes} classes and images of {images}: give classes="
+                    f"{classes}, input_shape={list(images)}. Received: {network.classes}, {network.input_shape}"
+                )
             yield Result(accuracy=accuracies[request.seed % len(accuracies)], loss=None, seconds=0.0)
 
     def mean(self, architecture: Architecture) -> float:

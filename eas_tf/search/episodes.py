@@ -33,15 +33,25 @@ def play(envs: gym.vector.VectorEnv[Any, Any, np.ndarray], agent: Agent) -> tupl
     """Run one episode in every environment, and let the agent learn from them.
 
     Args:
-        envs: Environments whose episodes end together. Seed them before.
+        envs: The environments. Seed them before. Where an episode is over before others, the environment begins another
+            one, of which the agent is told nothing.
         agent: Acts on all of them at once.
 
     Returns:
         The rewards `[envs]`, and the agent's own account of what it learned.
     """
     observation, infos = envs.reset()
-    over = np.zeros(envs.num_envs, bool)
+    over, rewards = np.zeros(envs.num_envs, bool), np.zeros(envs.num_envs)
     while not over.all():
-        action = agent.act(observation, infos["action_mask"])
-        observation, rewards, over, _, infos = envs.step(action)
+        mask = {kind: np.where(_beside(over, part), 0, part) for kind, part in infos["action_mask"].items()}
+        kind = np.where(over, len(envs.single_action_space), observation["kind"])  # type: ignore[arg-type]
+        action = agent.act({**observation, "kind": kind}, mask)
+        observation, received, ended, _, infos = envs.step(action)
+        rewards = np.where(over, rewards, received)
+        over |= ended
     return rewards, agent.learn(rewards)
+
+
+def _beside(over: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Which episodes are over, `[n, 1, ...]`, with as many axes as a part of their mask."""
+    return over.reshape(-1, *[1] * (part.ndim - 1))

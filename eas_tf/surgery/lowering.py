@@ -30,7 +30,7 @@ _KINDS: dict[type, _Kind] = {PlainCNN: plain, DenseNet: densenet}
 def _kind_of(architecture: Architecture) -> _Kind:
     if type(architecture) not in _KINDS:
         kinds = ", ".join(kind.__name__ for kind in _KINDS)
-        raise InvalidConfiguration(f"A network is one of {kinds}. Received: {architecture!r}")
+        raise InvalidConfiguration(f"Networks with weights are of the kinds {kinds}. Received: {architecture}")
     return _KINDS[type(architecture)]
 
 

@@ -130,6 +130,10 @@ def test_moves_are_told_in_words_and_fit_cells_only():
         "put the identity between nodes 0 and 1",
     ]
     plain = SPACES["paper"].start_network((32, 32, 3), 10)
+    for text in ("wider(0,32)", "deeper(0,0,3)"):
+        assert in_words(RESNET, text) == [text]
+        with pytest.raises(IllegalTransformation, match="layer by layer"):
+            parse_move(text).apply(cell("303101"))
     with pytest.raises(IllegalTransformation, match="is for cells"):
         parse_move("operation(1,4)").apply(plain)
     for text in ("operation(6,0)", "operation(0,5)", "operation(0)", "operations(0,0)"):

@@ -45,7 +45,9 @@ def test_each_episode_of_a_batch_may_have_its_own():
     envs.step(action)
     *_, infos = envs.step(action)
     assert infos["architecture"].tolist() == [str(envs._process.start)] * 2
-    with pytest.raises(InvalidConfiguration, match="one parent, or 2 parents"):
+    _, infos = envs.reset(options={"parent": infos["architecture"]})
+    assert infos["architecture"].tolist() == [str(envs._process.start)] * 2
+    with pytest.raises(InvalidConfiguration, match="one for each of 2"):
         envs.reset(options={"parent": [PARENT] * 3})
 
 
@@ -55,7 +57,10 @@ def test_each_episode_of_a_batch_may_have_its_own():
         ({"parents": PARENT}, InvalidConfiguration, "has the option parent. Received: parents"),
         ({"parent": "C(8,3"}, InvalidArchitecture, "position"),
         ({"parent": PARENT.replace("C(32", "C(600")}, InvalidArchitecture, "wider than the last rung"),
-        ({"parent": PARENT.replace("SM(10)", "SM(7)")}, InvalidConfiguration, "ends in 7 classes, not 10"),
+        ({"parent": PARENT.replace("SM(10)", "SM(7)")}, InvalidConfiguration, "for 7 classes"),
+        ({"parent": PlainCNN.parse(PARENT, (64, 64, 3))}, InvalidConfiguration, "images of .64, 64, 3."),
+        ({"parent": 0}, InvalidArchitecture, "no plain network"),
+        (["parent"], InvalidConfiguration, "are a dictionary"),
         ({"parent": "DenseNet-BC: C(24,3,1), 2xD(12), SM(10)"}, InvalidArchitecture, "no plain network"),
     ],
 )

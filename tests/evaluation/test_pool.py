@@ -337,7 +337,7 @@ def test_workers_that_are_ended_while_they_start_up_say_nothing(tmp_path, capfd,
             gc.collect()
             for each in pools:
                 each.join()
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 20
     assert capfd.readouterr().err == ""
 
 

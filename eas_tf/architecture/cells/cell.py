@@ -93,7 +93,8 @@ class Cell:
     def __post_init__(self) -> None:
         if [edge.source for edge in self.layers] != [source for _, source in EDGES]:
             raise InvalidArchitecture(f"A cell has the edges {EDGES}. Received: {self}")
-        if not 1 <= self.classes <= 65_536 or min(self.input_shape) < 1:
+        numbers = self.classes, *self.input_shape
+        if any(type(number) is not int or number < 1 for number in numbers) or self.classes > 65_536:
             raise InvalidArchitecture(
                 f"There are from 1 to 65,536 classes, and images have a positive height, width and channels. "
                 f"Received: {self.classes}, {self.input_shape}"

@@ -1,0 +1,90 @@
+"""Episodes of a batch that end at different times."""
+
+from dataclasses import dataclass, replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from eas_tf.agents import make_agent
+from eas_tf.architecture import SPACES, Chain, PlainSpace
+from eas_tf.envs import EASVectorEnv, FlatActions
+from eas_tf.search.episodes import play
+
+
+@dataclass(frozen=True, kw_only=True)
+class UntilWider(PlainSpace):
+    """Its episodes are over as soon as something is wider."""
+
+    def decision(self, state):
+        return None if state.moves else super().decision(state)
+
+
+SPACE = UntilWider(**{**vars(SPACES["toy"]), "schedule": ("widen",) * 6})
+
+
+class Watched(EASVectorEnv):
+    """Remembers what its steps gave."""
+
+    def reset(self, **options):
+        self.steps = []
+        return super().reset(**options)
+
+    def step(self, actions):
+        self.steps.append(super().step(actions))
+        return self.steps[-1]
+
+
+class Watching:
+    """An agent that remembers what it was asked, and seldom says yes."""
+
+    def __init__(self, agent, rng):
+        self.agent, self.rng, self.asked = agent, rng, []
+
+    def act(self, observation, mask):
+        self.asked.append((observation["kind"].copy(), {kind: part.copy() for kind, part in mask.items()}))
+        rare = self.rng.random(mask["widen"].shape) < 0.15
+        return self.agent.act(observation, {**mask, "widen": mask["widen"] & rare})
+
+    def learn(self, rewards):
+        return self.agent.learn(rewards)
+
+
+@pytest.mark.parametrize("name", ["random", "reinforce"])
+def test_the_first_episode_of_each_environment_counts_and_no_other(name):
+    envs = Watched(8, space=SPACE, evaluator="surrogate")
+    spaces = envs.single_observation_space, envs.single_action_space
+    agent = Watching(make_agent(name, *spaces, rng=np.random.default_rng(0)), np.random.default_rng(1))
+    envs.reset(seed=0)
+    rewards, account = play(envs, agent)
+    ends = np.array([over for _, _, over, *_ in envs.steps])
+    first = ends.argmax(axis=0)
+    assert len(set(first)) > 1
+    assert len(envs.steps) == first.max() + 1
+    np.testing.assert_array_equal(rewards, [envs.steps[at][1][i] for i, at in enumerate(first)])
+    for step, (kind, mask) in enumerate(agent.asked):
+        np.testing.assert_array_equal(kind == 2, step > first)
+        assert not mask["widen"][step > first].any()
+    if name == "reinforce":
+        assert np.isfinite(list(account.values())).all()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeverPassing(PlainSpace):
+    """The kind of chain in which zeros are a choice of their own."""
+
+    @property
+    def kinds(self):
+        return {**super().kinds, "deepen": replace(super().kinds["deepen"], passes=False)}
+
+
+def test_an_illegal_flat_action_changes_nothing_where_zeros_do_not_stand_for_nothing():
+    space = NeverPassing(**{**vars(SPACES["toy"]), "schedule": ("deepen", "widen")})
+    assert isinstance(space.kinds["deepen"], Chain)
+    env = FlatActions(gym.make("EAS-Surrogate-v0", space=space))
+    for action in range(env.action_space.n):
+        _, before = env.reset(seed=0)
+        *_, after = env.step(action)
+        legal = bool(before["action_mask"][action])
+        assert after["illegal"] == (not legal)
+        assert (after["architecture"] == before["architecture"]) == (not legal)
