@@ -1,13 +1,14 @@
 """Episodes of a batch that end at different times."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from eas_tf.agents import make_agent
-from eas_tf.architecture import SPACES, Chain, PlainSpace
+from eas_tf.architecture import SPACES, Chain, Decision, PlainSpace
+from eas_tf.architecture.cells import CellSpace
 from eas_tf.envs import EASVectorEnv, FlatActions
 from eas_tf.search.episodes import play
 
@@ -70,21 +71,30 @@ def test_the_first_episode_of_each_environment_counts_and_no_other(name):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeverPassing(PlainSpace):
-    """The kind of chain in which zeros are a choice of their own."""
+class WithoutPass(CellSpace):
+    """Zeros are a choice of their own here: the operation none."""
 
-    @property
-    def kinds(self):
-        return {**super().kinds, "deepen": replace(super().kinds["deepen"], passes=False)}
+    kinds = {"operation": Chain(("operation",), (5,))}
+    legal: bytes = b"\1\1\0\1\1"
+
+    def decision(self, state):
+        due = super().decision(state)
+        return due and Decision("operation", self.legal, focus=due.focus)
+
+    def act(self, state, choice):
+        return super().act(state, choice and (choice[0] + 1,))
 
 
 def test_an_illegal_flat_action_changes_nothing_where_zeros_do_not_stand_for_nothing():
-    space = NeverPassing(**{**vars(SPACES["toy"]), "schedule": ("deepen", "widen")})
-    assert isinstance(space.kinds["deepen"], Chain)
-    env = FlatActions(gym.make("EAS-Surrogate-v0", space=space))
+    env = FlatActions(gym.make("EAS-Surrogate-v0", space=WithoutPass()))
     for action in range(env.action_space.n):
         _, before = env.reset(seed=0)
         *_, after = env.step(action)
-        legal = bool(before["action_mask"][action])
+        legal = action not in (2, 5)
+        assert before["action_mask"][action] == legal
         assert after["illegal"] == (not legal)
         assert (after["architecture"] == before["architecture"]) == (not legal)
+    env = FlatActions(gym.make("EAS-Surrogate-v0", space=WithoutPass(legal=b"\1" * 5)))
+    env.reset(seed=0)
+    with pytest.raises(gym.error.InvalidAction, match="Number 5 is not legal now"):
+        env.step(5)
