@@ -1,6 +1,7 @@
 """Episodes of a batch that end at different times."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -74,7 +75,7 @@ def test_the_first_episode_of_each_environment_counts_and_no_other(name):
 class WithoutPass(CellSpace):
     """Zeros are a choice of their own here: the operation none."""
 
-    kinds = {"operation": Chain(("operation",), (5,))}
+    kinds: ClassVar = {"operation": Chain(("operation",), (5,))}
     legal: bytes = b"\1\1\0\1\1"
 
     def decision(self, state):
