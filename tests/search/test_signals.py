@@ -128,7 +128,8 @@ def test_the_second_ctrl_c_ends_the_start_network_at_once(tmp_path, large, engin
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - begin < 5
     assert process.returncode == 130
-    assert "Ended at once" in err
+    # On a busy machine the first may have come before the first epoch, and then it was enough.
+    assert "Ended at once" in err or "Interrupted." in err
     assert "Traceback" not in err
 
 
