@@ -62,7 +62,12 @@ def start(settings: WorkerSettings) -> None:
         from eas_tf.training.trainer import Trainer
 
         configure(settings.threads, settings.operations)
-    images = ImageData.load(settings.images)
+    try:
+        images = ImageData.load(settings.images)
+    except OSError:
+        if settings.images.exists():
+            raise
+        os._exit(1)  # Who started this process has ended, and tidied up.
     _limit_memory(settings.memory)
     _trainer = ChildTrainer(Trainer(images), images, settings.checkpoints)
     gc.freeze()  # else the collection after each child would look through all of TensorFlow, for 0.2 s
