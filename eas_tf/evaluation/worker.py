@@ -65,9 +65,9 @@ def start(settings: WorkerSettings) -> None:
     try:
         images = ImageData.load(settings.images)
     except OSError:
-        if settings.images.exists():
+        if settings.images.parent.exists():
             raise
-        os._exit(1)  # Who started this process has ended, and tidied up.
+        os._exit(1)  # Who started this process has ended, and removed the folder.
     _limit_memory(settings.memory)
     _trainer = ChildTrainer(Trainer(images), images, settings.checkpoints)
     gc.freeze()  # else the collection after each child would look through all of TensorFlow, for 0.2 s
