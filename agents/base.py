@@ -1,6 +1,7 @@
 """What every agent can do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -9,11 +10,41 @@ import numpy as np
 Batch: TypeAlias = Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of an episode."""
+
+    architecture: str
+    """The layer string of the network that it led to."""
+    reward: float
+    """The episode's last and only reward; 0 for a child that failed."""
+    parent: str = ""
+    """The layer string of the network that it began with; empty for a network that no episode led to."""
+    failure: str = ""
+    """Why the child failed; empty if it did not."""
+
+
 class Agent(Protocol):
     """Grows a batch of n networks side by side.
 
     A batch of episodes is as many calls of `act` as the longest of them has steps, then one call of `learn`.
     """
+
+    #: How many networks, the latest of a run, may be parents that `parents` chooses: their weights are kept for that.
+    population: int = 0
+
+    def parents(self, history: Sequence[Outcome], episodes: int) -> list[int] | None:  # noqa: ARG002
+        """Choose the networks that the next batch of episodes begins with.
+
+        Args:
+            history: The latest networks of the run in their order, `population` of them or as many as there are.
+            episodes: How many there will be.
+
+        Returns:
+            For each episode a place in `history`; or None to leave it to the search, which goes on from the start
+            network, the best of the stage before, or the best so far. By default None.
+        """
+        return None
 
     def act(self, observation: Batch, mask: Batch) -> dict[str, np.ndarray]:
         """Decide one step for every network.
@@ -30,11 +61,11 @@ class Agent(Protocol):
             due is zero.
         """
 
-    def learn(self, rewards: np.ndarray) -> dict[str, float]:
+    def learn(self, outcomes: Sequence[Outcome]) -> dict[str, float]:
         """Learn from the episodes that just ended.
 
         Args:
-            rewards: `[n]`, the last and only reward of each network's episode, in the order of `act`.
+            outcomes: What came of each, in the order of `act`.
 
         Returns:
             Diagnostics by name; empty for an agent that does not learn.

@@ -1,14 +1,16 @@
 """Random search: the same space, masks and schedule as the controller, without a controller."""
 
+from collections.abc import Sequence
+
 import gymnasium
 import numpy as np
 
-from eas_tf.agents.base import Batch
+from eas_tf.agents.base import Agent, Batch, Outcome
 from eas_tf.agents.spaces import kinds_of
 from eas_tf.agents.state import check_state, generator_state, restore_generator
 
 
-class RandomSearchAgent:
+class RandomSearchAgent(Agent):
     """Draws every decision uniformly from what the mask allows.
 
     Coins, such as Net2Wider's, are fair. Of a chain, such as Net2Deeper's, the first category is drawn uniformly where
@@ -32,10 +34,10 @@ class RandomSearchAgent:
         actions = {}
         for kind in sorted(self._kinds, key=lambda kind: len(self._kinds[kind])):  # coins first, as seeds always had it
             legal = np.asarray(mask[kind]).astype(bool)
-            actions[kind] = self._chain(legal) if self._kinds[kind] else self._coins(legal)
+            actions[kind] = draw_chain(legal, self._rng) if self._kinds[kind] else self._coins(legal)
         return actions
 
-    def learn(self, rewards: np.ndarray) -> dict[str, float]:  # noqa: ARG002 - nothing is learned
+    def learn(self, outcomes: Sequence[Outcome]) -> dict[str, float]:  # noqa: ARG002 - nothing is learned
         """Nothing is learned and nothing reported."""
         return {}
 
@@ -51,13 +53,19 @@ class RandomSearchAgent:
     def _coins(self, legal: np.ndarray) -> np.ndarray:
         return ((self._rng.random(legal.shape) < 0.5) & legal).astype(np.int8)
 
-    def _chain(self, legal: np.ndarray) -> np.ndarray:
-        """A number for each category `[n, categories]`, one after the other; zeros where nothing is legal."""
-        networks, decisions = np.arange(len(legal)), []
-        while legal.ndim > 1:
-            choices = legal.any(axis=tuple(range(2, legal.ndim)))
-            # The legal entry with the largest random key is a uniform draw; an illegal one's key is below them all.
-            keys = np.where(choices, self._rng.random(choices.shape), -1.0)
-            decisions.append(keys.argmax(axis=1))
-            legal = legal[networks, decisions[-1]]
-        return np.stack(decisions, axis=1).astype(np.int64)
+
+def draw_chain(legal: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Numbers `[networks, categories]`, one after the other; zeros where nothing is legal.
+
+    Args:
+        legal: Which combinations are legal, bool `[networks, *sizes]`.
+        rng: Where the numbers come from.
+    """
+    networks, decisions = np.arange(len(legal)), []
+    while legal.ndim > 1:
+        choices = legal.any(axis=tuple(range(2, legal.ndim)))
+        # The legal entry with the largest random key is a uniform draw; an illegal one's key is below them all.
+        keys = np.where(choices, rng.random(choices.shape), -1.0)
+        decisions.append(keys.argmax(axis=1))
+        legal = legal[networks, decisions[-1]]
+    return np.stack(decisions, axis=1).astype(np.int64)

@@ -3,6 +3,7 @@
 TensorFlow is imported when an agent is made, so that a command line can be built from `ReinforceConfig` without it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import gymnasium
 import numpy as np
 
-from eas_tf.agents.base import Batch
+from eas_tf.agents.base import Agent, Batch, Outcome
 from eas_tf.agents.baseline import MovingAverage
 from eas_tf.agents.spaces import Sizes, Step
 from eas_tf.agents.state import check_state, generator_state, restore_generator
@@ -67,7 +68,7 @@ class _Trajectory:
         return tuple(samples), np.concatenate(networks)
 
 
-class ReinforceAgent:
+class ReinforceAgent(Agent):
     """The paper's controller, trained by REINFORCE with a moving-average baseline.
 
     One update per batch of episodes; no discount: all decisions of a network share its advantage R - b, which is
@@ -138,22 +139,23 @@ class ReinforceAgent:
         self._trajectory.steps_left = left
         return self._trajectory
 
-    def learn(self, rewards: np.ndarray) -> dict[str, float]:
+    def learn(self, outcomes: Sequence[Outcome]) -> dict[str, float]:
         """Update the policy once, on all decisions since the batch began; see `Agent.learn`.
 
         Returns:
             `baseline`, `advantage` (mean), `entropy` (nats a network, all steps), `loss` and `gradient_norm`.
 
         Raises:
-            InvalidConfiguration: If nothing was decided since the last call, or `rewards` is not one finite number
-                for each network. Nothing is changed or forgotten then.
+            InvalidConfiguration: If nothing was decided since the last call, or there is not one outcome with a finite
+                reward for each network. Nothing is changed or forgotten then.
         """
         if self._trajectory is None:
             raise InvalidConfiguration("There is nothing to learn from: call act() for each step of a batch first.")
-        rewards = np.asarray(rewards, np.float64)
+        rewards = np.array([outcome.reward for outcome in outcomes], np.float64)
         if rewards.shape != (self._trajectory.networks,) or not np.isfinite(rewards).all():
             raise InvalidConfiguration(
-                f"Give one finite reward for each of the {self._trajectory.networks} networks. Received: {rewards}"
+                f"Give an outcome with a finite reward for each of the {self._trajectory.networks} networks. Received "
+                f"the rewards {rewards}"
             )
         baseline = self._baseline_for(float(rewards.mean()))
         diagnostics = self._update(self._trajectory, rewards - baseline)

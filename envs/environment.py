@@ -120,13 +120,13 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         Args:
             seed: Of the environment's generator, from which children get theirs.
             options: `parent`, a layer string or a network of the space, to begin with that one instead. Where children
-                are trained only the start network has weights, and any other is refused.
+                are trained it must be the start network or one that this environment has trained.
 
         Raises:
             InvalidArchitecture: If the parent cannot be read, or is outside the space.
             InvalidConfiguration: If there is no such option, or the parent has no weights to grow from.
         """
-        (parent,) = parents_of(options, self.process, 1, with_weights=self.evaluator.has_weights)
+        (parent,) = parents_of(options, self.process, 1, self.evaluator.check_parent)
         super().reset(seed=seed)
         self._episode.reset(parent)
         return self._episode.observation(), self._episode.info()
@@ -137,7 +137,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         info, value = self._episode.info(), 0.0
         if self._episode.over:
             evaluator = self.evaluator()
-            (result,) = evaluator.evaluate([self._episode.request(evaluator, self.np_random)])
+            (result,) = evaluator.evaluate([self._episode.request(self.np_random)])
             value, outcome = self._episode.outcome(evaluator, result)
             info |= outcome
         return self._episode.observation(), value, self._episode.over, False, info

@@ -1,6 +1,6 @@
 """One running episode, which the single environment has one of and the vector environment many."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -61,14 +61,20 @@ def action_space(process: Process) -> Actions:
     """The space of the actions that `transition.transition` takes: a part for each kind of decision."""
     return Actions(
         {
-            kind: Chains([*shape.sizes]) if isinstance(shape, Chain) else CoinTosses(shape.number)
+            kind: _chains(shape) if isinstance(shape, Chain) else CoinTosses(shape.number)
             for kind, shape in process.kinds.items()
         }
     )
 
 
+def _chains(shape: Chain) -> Chains:
+    chains = Chains([*shape.sizes])
+    chains.passes = shape.passes
+    return chains
+
+
 def parents_of(
-    options: Mapping[str, Any] | None, process: Process, episodes: int, *, with_weights: bool
+    options: Mapping[str, Any] | None, process: Process, episodes: int, check: Callable[[Architecture], None]
 ) -> list[Architecture | None]:
     """The network that each episode begins with, as the options of `reset` say; None for the start network.
 
@@ -76,7 +82,7 @@ def parents_of(
         options: `parent`, a layer string or a network, or one for each episode.
         process: Whose space it must be in.
         episodes: How many there are.
-        with_weights: Whether children are trained from their parent's weights, which only the start network has.
+        check: Refuses a parent without weights, where children need them.
 
     Raises:
         InvalidArchitecture: If a network cannot be read, or is outside the space.
@@ -101,11 +107,8 @@ def parents_of(
                 f"The parent is for {parent.classes} classes and images of {parent.input_shape}. Expected: "
                 f"{process.start.classes} and {process.start.input_shape}"
             )
-        if with_weights and parent != process.start:
-            raise InvalidConfiguration(
-                "Children are trained from the weights of the start network, and another parent has none: name it as "
-                f"start= of an environment of its own. Received: {parent}"
-            )
+        if parent != process.start:
+            check(parent)
     return parents
 
 
@@ -119,6 +122,7 @@ class Episode:
     def reset(self, parent: Architecture | None = None) -> None:
         """Go back to the start network, or begin with another one."""
         self.state, self._legal = initial(self.process, parent), True
+        self._parent = self.state.architecture
         self._decision = self.process.space.decision(self.state)
 
     @property
@@ -160,10 +164,10 @@ class Episode:
             return draw(self.state.architecture)
         return None
 
-    def request(self, evaluator: Evaluator, rng: np.random.Generator) -> Request:
+    def request(self, rng: np.random.Generator) -> Request:
         """What is to be evaluated at the end."""
         return Request(
-            parent=evaluator.parent,
+            parent=str(self._parent),
             transformations=self.state.moves,
             architecture=self.state.architecture,
             seed=int(rng.integers(2**31)),

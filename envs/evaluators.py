@@ -14,7 +14,7 @@ from eas_tf.backend import use_tensorflow
 from eas_tf.data import CropAndFlip, check_crop_and_flip
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation import EVALUATORS, Evaluator, check_evaluator
+from eas_tf.evaluation import EVALUATORS, Evaluator, NeedsParents, check_evaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
 from eas_tf.metrics import Metric
@@ -96,8 +96,10 @@ class EvaluatorConfig(EngineConfig):
 
         from eas_tf import data
         from eas_tf.evaluation.cache import ResultCache
-        from eas_tf.evaluation.engine import make_engine
+        from eas_tf.evaluation.engines import make_engine
+        from eas_tf.evaluation.families import Families
         from eas_tf.evaluation.fit import check_fits, fitting_batch
+        from eas_tf.evaluation.scratch import ScratchFolder
         from eas_tf.evaluation.start import memory_of_step, start_family
         from eas_tf.evaluation.train import TrainEvaluator
         from eas_tf.training.recipe import Recipe
@@ -126,7 +128,7 @@ class EvaluatorConfig(EngineConfig):
         engine = make_engine(self, trainer, images, cache, step=memory_of_step(images, start, batch))
         results = ResultCache(cache / "results.sqlite")
         return TrainEvaluator(
-            family,
+            Families([family], ScratchFolder(cache, "networks")),
             engine,
             validation_images=len(images.x_val),
             stopping=self.stopping,
@@ -167,10 +169,20 @@ class EvaluatorSource:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return copy.copy(self)
 
-    @property
-    def has_weights(self) -> bool:
-        """Whether children grow from weights, so that their parent must be the start network."""
-        return self._config.kind == "train" if self._is_ours else bool(self._evaluator and self._evaluator.parent)
+    def check_parent(self, architecture: Architecture) -> None:
+        """Refuse a parent, other than the start network, from whose weights children would have to grow and cannot.
+
+        Raises:
+            InvalidConfiguration: If no child with its layer string was trained here.
+        """
+        self._leave_to_parent()
+        if self._evaluator is None:
+            raise InvalidConfiguration(
+                f"Children grow from the weights of their parent. Nothing was trained here yet, so that it must be the "
+                f"start network. Received: {architecture}"
+            )
+        if isinstance(self._evaluator, NeedsParents):
+            self._evaluator.check_parent(architecture)
 
     def __call__(self) -> Evaluator:
         """The evaluator, built if it is not yet."""

@@ -16,7 +16,13 @@ from eas_tf.errors import InvalidConfiguration
 
 
 class Chains(gym.spaces.MultiDiscrete):
-    """A number for each category of a chain, such as block, position and kernel."""
+    """A number for each category of a chain, such as block, position and kernel.
+
+    Attributes:
+        passes: Whether zeros stand for leaving the network as it is, where the mask has them.
+    """
+
+    passes = False
 
     def sample(self, mask: Any = None, probability: Any = None) -> np.ndarray:
         """Draw a choice.

@@ -48,7 +48,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
             InvalidConfiguration: If there is no such option, a parent has no weights to grow from, or there are too
                 many or too few of them or of the seeds.
         """
-        parents = parents_of(options, self._process, self.num_envs, with_weights=self._evaluator.has_weights)
+        parents = parents_of(options, self._process, self.num_envs, self._evaluator.check_parent)
         if seed is None or isinstance(seed, int | np.integer):
             seed = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
         if len(seed) != self.num_envs:
@@ -75,7 +75,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         ended = np.flatnonzero(over).tolist()
         if ended:
             evaluator = self._evaluator()
-            requests = [self._episodes[i].request(evaluator, self._rngs[i]) for i in ended]
+            requests = [self._episodes[i].request(self._rngs[i]) for i in ended]
             for i, result in zip(ended, evaluator.evaluate(requests), strict=True):
                 rewards[i], outcome = self._episodes[i].outcome(evaluator, result)
                 infos[i] |= outcome

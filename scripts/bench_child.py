@@ -268,14 +268,14 @@ def process() -> ProcessPool:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print a line for each case."""
-    from eas_tf.evaluation.pool import pick_threads
+    from eas_tf.evaluation.share import pick_threads
     from eas_tf.machine import usable_cores
 
     bench = tyro.cli(Bench, args=argv, prog="bench_child.py")
     has_torch = importlib.util.find_spec("torch") is not None
     print(f"{bench.repetitions} repetitions, taking turns in processes of their own, medians", flush=True)
     for case in (CASES[name] for name in bench.cases):
-        setup = pick_threads(load(case), usable_cores()), usable_cores()
+        setup = pick_threads(load(case).input_shape, usable_cores()), usable_cores()
         contestants: dict[str, tuple[Callable[..., float], tuple[Any, ...]]] = {
             "eas_tf": (ours, (case, *setup)),
             "Keras": (with_keras, (case,)),

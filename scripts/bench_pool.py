@@ -56,8 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(bench: Bench, folder: Path) -> None:
     """Time all engines."""
-    from eas_tf.evaluation.engine import make_engine
     from eas_tf.evaluation.engine_config import EngineConfig
+    from eas_tf.evaluation.engines import make_engine
     from eas_tf.evaluation.start import start_family
     from eas_tf.search.config import SearchConfig
     from eas_tf.search.plan import Plan
@@ -69,7 +69,7 @@ def run(bench: Bench, folder: Path) -> None:
     family = start_family(
         trainer, plan.images, plan.start, plan.recipe, epochs=plan.config.start_epochs, seed=0, cache=folder
     )
-    asked = random_children(plan, bench.children, family.digest)
+    asked = random_children(plan, bench.children)
     configs = {"one process": EngineConfig(engine="inline"), "two workers": EngineConfig(workers=2)}
     if importlib.util.find_spec("ray"):
         configs["Ray, two workers"] = EngineConfig(engine="ray", workers=2, ray_address="local")
@@ -80,7 +80,10 @@ def run(bench: Bench, folder: Path) -> None:
         for repetition in range(bench.repetitions + 1):
             for name, engine in engines.items():
                 start = time.perf_counter()
-                found = {n: replace(child.result, seconds=0.0) for n, child in engine.run(family, asked)}
+                found = {
+                    n: replace(child.result, seconds=0.0)
+                    for n, child in engine.run([(family, request) for request in asked])
+                }
                 seconds[name].append(time.perf_counter() - start)
                 same = found == results.setdefault("one process", found)
                 ours, theirs = megabytes()
@@ -94,7 +97,7 @@ def run(bench: Bench, folder: Path) -> None:
             ratio = medians["one process"] / value
             print(f"{name}: {value:.1f} s for {bench.children} children, {ratio:.2f} times as fast")
         if bench.growth:
-            measure_growth(engines["two workers"], family, random_children(plan, bench.growth, family.digest))
+            measure_growth(engines["two workers"], family, random_children(plan, bench.growth))
     finally:
         for engine in engines.values():
             engine.close()
@@ -103,7 +106,7 @@ def run(bench: Bench, folder: Path) -> None:
 def measure_growth(engine: Any, family: Any, asked: Sequence[Request]) -> None:
     """Train children with an engine, and print the memory after each tenth."""
     before, _ = megabytes()
-    children = engine.run(family, asked)
+    children = engine.run([(family, request) for request in asked])
     tenth = len(asked) // 10
     for part in range(10):
         for _ in islice(children, tenth):

@@ -49,7 +49,7 @@ def mean_rewards(agent_name: str, seed: int, comparison: Comparison) -> np.ndarr
     spaces = envs.single_observation_space, envs.single_action_space
     agent = make_agent(agent_name, *spaces, rng=np.random.default_rng(seed))
     envs.reset(seed=seed)
-    return np.array([play(envs, agent)[0].mean() for _ in range(comparison.batches)])
+    return np.array([np.mean([outcome.reward for outcome in play(envs, agent)[0]]) for _ in range(comparison.batches)])
 
 
 def draw(curves: dict[str, np.ndarray], path: Path) -> None:

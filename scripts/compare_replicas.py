@@ -49,8 +49,8 @@ def run(compare: Compare, folder: Path) -> None:
     from eas_tf import data
     from eas_tf.architecture import parse_move, space_named
     from eas_tf.evaluation import Request
-    from eas_tf.evaluation.engine import make_engine
     from eas_tf.evaluation.engine_config import EngineConfig
+    from eas_tf.evaluation.engines import make_engine
     from eas_tf.evaluation.start import start_family
     from eas_tf.training.recipe import Recipe
     from eas_tf.training.strategy import make_strategy
@@ -79,9 +79,9 @@ def run(compare: Compare, folder: Path) -> None:
     }
     accuracies: dict[str, np.ndarray] = {}
     for name, engine in ways.items():
-        list(engine.run(family, asked[:2]))  # A process's first child takes longer.
+        list(engine.run([(family, request) for request in asked[:2]]))  # A process's first child takes longer.
         before = time.perf_counter()
-        found = dict(engine.run(family, asked))
+        found = dict(engine.run([(family, request) for request in asked]))
         seconds = (time.perf_counter() - before) / compare.seeds
         engine.close()
         accuracies[name] = 100 * np.array([found[number].result.accuracy for number in range(compare.seeds)])

@@ -102,7 +102,7 @@ def run(config: SearchConfig, folder: Path) -> None:
     print(f"| parameters | from its parent, epochs: {once} | from random weights: {once} | {2 * once} | network |")
     print("|---|---|---|---|---|", flush=True)
     accuracies, seconds = [], []
-    for request in random_children(plan, config.networks, family.digest):
+    for request in random_children(plan, config.networks):
         inherited = children.train(family, request).result
         scratch = [
             train_start(

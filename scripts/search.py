@@ -22,14 +22,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     plan = Plan.of(config)
     with silent_import():
-        from eas_tf.evaluation.pool import pick_threads
         from eas_tf.evaluation.scratch import close_all
+        from eas_tf.evaluation.share import pick_threads
         from eas_tf.evaluation.worker import configure
         from eas_tf.search.driver import search
 
         # This process as one worker would be: so the engine does not matter to the results.
         cores = usable_cores()
-        configure(pick_threads(plan.images, cores), cores)
+        configure(pick_threads(plan.start.input_shape, cores), cores)
         if config.dry_run:
             from eas_tf.search.dry_run import estimate, lines
 

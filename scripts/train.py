@@ -23,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     use_tensorflow(print)
     plan = FinalPlan.of(config)
     with silent_import():
-        from eas_tf.evaluation.pool import pick_threads
+        from eas_tf.evaluation.share import pick_threads
         from eas_tf.evaluation.worker import configure
         from eas_tf.final.training import final_training
 
         # As the search trains: so a network that is trained as it was there is the same.
         cores = usable_cores()
-        configure(pick_threads(plan.images, cores), cores)
+        configure(pick_threads(plan.images.input_shape, cores), cores)
     chosen = [] if config.network is not None else ["--network", str(plan.network.id)]
     go_on = shlex.join(["python", sys.argv[0], *(sys.argv[1:] if argv is None else argv), *chosen])
     # In a thread, because an epoch is one call of TensorFlow, during which its thread hears no signal.

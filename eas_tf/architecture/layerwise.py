@@ -17,7 +17,7 @@ class Layerwise(ABC, Generic[LayeredT]):
     """What the spaces of plain networks and of DenseNets have in common.
 
     - "deepen" is a block, the number of its layers that come before the new one, and the number of a kernel. Nothing
-      can ever be inserted at 0, 0, 0. Where nothing can be inserted anywhere, to pass is legal.
+      can ever be inserted at 0, 0, 0. To pass is legal where nothing can be inserted anywhere, or if `may_pass`.
     - "widen" is a coin for each layer: it takes the width to its next rung.
     """
 
@@ -28,6 +28,7 @@ class Layerwise(ABC, Generic[LayeredT]):
     max_layers: int
     max_parameters: int | None
     schedule: tuple[str, ...]
+    may_pass: bool
 
     def __post_init__(self) -> None:
         for limit in ("max_blocks", "block_length", "max_layers", "max_parameters"):
@@ -57,7 +58,7 @@ class Layerwise(ABC, Generic[LayeredT]):
             return None
         if self.schedule[state.steps] == "deepen":
             mask = self.deepen_mask(state.architecture)
-            return Decision("deepen", mask, may_pass=1 not in mask)
+            return Decision("deepen", mask, may_pass=self.may_pass or 1 not in mask)
         return Decision("widen", self.widen_mask(state.architecture), may_pass=True)
 
     def act(self, state: State[LayeredT], choice: Choice) -> State[LayeredT]:

@@ -3,13 +3,14 @@
 `eas_tf.evaluation.train` imports TensorFlow; this module does not.
 """
 
-from eas_tf.evaluation.protocol import Evaluator, Request, Result
+from eas_tf.evaluation.protocol import Evaluator, NeedsParents, Request, Result
 from eas_tf.evaluation.registry import EVALUATORS, check_evaluator, register_evaluator
 from eas_tf.evaluation.surrogate import SurrogateEvaluator
 
 __all__ = [
     "EVALUATORS",
     "Evaluator",
+    "NeedsParents",
     "Request",
     "Result",
     "SurrogateEvaluator",

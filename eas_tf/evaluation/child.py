@@ -26,6 +26,9 @@ from eas_tf.training.trainer import OnEpoch, Trained, Trainer
 #: How the reason begins of a child whose process was ended, which somebody from outside may have done.
 WORKER_ENDED = "WorkerEnded"
 
+#: Parents whose weights and moments a process keeps, the latest.
+PARENTS_KEPT = 4
+
 #: Training images on which a parent's moments are measured.
 MOMENT_IMAGES = 512
 
@@ -126,7 +129,7 @@ def grown(
 
 
 class ChildTrainer:
-    """Grows and trains children, and keeps the last parent with its moments.
+    """Grows and trains children, and keeps the last parents with their moments.
 
     Args:
         trainer: Trains on `images`.
@@ -168,7 +171,9 @@ class ChildTrainer:
     def _measured(self, family: Family, parent: LayerGraph | None) -> LayerGraph:
         if family.digest not in self._parents:
             graph = parent or family.load()
-            self._parents = {family.digest: measured(graph, self._images, family.recipe.batch)}
+            while len(self._parents) >= PARENTS_KEPT:
+                del self._parents[next(iter(self._parents))]
+            self._parents[family.digest] = measured(graph, self._images, family.recipe.batch)
         return self._parents[family.digest]
 
     def _train(self, family: Family, parent: LayerGraph, request: Request, on_epoch: OnEpoch | None) -> Trained:

@@ -1,17 +1,11 @@
-"""Where children are trained: in this process, in worker processes (`pool.py`), on other machines (`ray_engine.py`)."""
+"""What every engine is: who trains children, and who is asked whether another one may start. See `engines.py`."""
 
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
-from eas_tf.architecture import AnySpace
-from eas_tf.data import ImageData
-from eas_tf.evaluation.child import Child, ChildTrainer, Family
-from eas_tf.evaluation.engine_config import EngineConfig
-from eas_tf.evaluation.protocol import Request
-from eas_tf.evaluation.surrogate import SurrogateEvaluator
-from eas_tf.training.trainer import OnEpoch, Trainer
+from eas_tf.evaluation.child import Child, Family
+from eas_tf.evaluation.protocol import Evaluator, Request
 
 
 class Admission(Protocol):
@@ -68,9 +62,9 @@ class Engine(Protocol):
         ...
 
     def run(
-        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
+        self, asked: Sequence[tuple[Family, Request]], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
-        """The children with the numbers of their requests, each as soon as it is finished, in any order."""
+        """The children with their places in what is asked, each as soon as it is finished, in any order."""
         ...
 
     def start(self) -> None:
@@ -82,104 +76,33 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(
-    config: EngineConfig,
-    trainer: Trainer,
-    images: ImageData,
-    folder: Path,
-    *,
-    checkpoints: Path | None = None,
-    on_epoch: OnEpoch | None = None,
-    step: int = 0,
-) -> Engine:
-    """The engine of a configuration. Its workers are not started yet.
+class LookupEngine:
+    """Trains nothing: an evaluator tells the accuracies, and a search takes them in as those of children.
 
     Args:
-        config: Which, and how many workers.
-        trainer: Trains children in this process, for "inline".
-        images: The data set.
-        folder: Where worker processes find the images, in a folder of their own, until the engine is closed.
-        checkpoints: The folder for checkpoints of long trainings, in this process or in workers; None to keep none.
-        on_epoch: Told of each epoch of each child, by "inline".
-        step: Bytes of the values that the start network computes in one step of training: how much memory a worker
-            needs.
-
-    Raises:
-        InvalidConfiguration: If there is not memory enough for so many workers, or Ray is not installed.
-        WorkersFailed: If the Ray cluster does not answer.
-    """
-    if config.engine == "inline":
-        return InlineEngine(ChildTrainer(trainer, images, checkpoints), on_epoch=on_epoch)
-    if config.engine == "ray":
-        from eas_tf.evaluation.ray_engine import RayEngine  # Ray is an extra.
-
-        return RayEngine(config, images)
-    from eas_tf.evaluation.pool import PoolEngine
-
-    return PoolEngine(config, images, folder, checkpoints, step)
-
-
-class SurrogateEngine:
-    """Trains nothing: accuracies come from a closed form.
-
-    Args:
-        space: See `SurrogateEvaluator`.
+        evaluator: Such as a closed form, or a table.
     """
 
-    def __init__(self, space: AnySpace) -> None:
-        self._evaluator = SurrogateEvaluator(space)
-        self.at_once = 1
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator, self.at_once = evaluator, 1
 
     def run(
-        self,
-        family: Family,  # noqa: ARG002 - there are no weights
-        requests: Sequence[Request],
-        admission: Admission = UNLIMITED,
+        self, asked: Sequence[tuple[Family, Request]], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
         """The children, in the order asked."""
-        for number, result in enumerate(self._evaluator.evaluate(requests)):
+        for number, (_, request) in enumerate(asked):
             if not admission.may_start():
                 return
             admission.started()
+            (result,) = self._evaluator.evaluate([request])
             yield number, Child(result=result)
 
     def start(self) -> None:
         """Nothing is started."""
 
     def close(self) -> None:
-        """Nothing was started."""
+        """Close the evaluator."""
+        self._evaluator.close()
 
     def __str__(self) -> str:
         return "nobody: accuracies come from a closed form"
-
-
-class InlineEngine:
-    """One child after the other in this process.
-
-    Args:
-        trainer: Trains children.
-        on_epoch: Told of each epoch of each child.
-    """
-
-    def __init__(self, trainer: ChildTrainer, *, on_epoch: OnEpoch | None = None) -> None:
-        self._trainer, self._on_epoch = trainer, on_epoch
-        self.at_once = 1
-
-    def run(
-        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
-    ) -> Iterator[tuple[int, Child]]:
-        """The children, in the order asked."""
-        for number, request in enumerate(requests):
-            if not admission.may_start():
-                return
-            admission.started()
-            yield number, self._trainer.train(family, request, on_epoch=self._on_epoch)
-
-    def start(self) -> None:
-        """Nothing is started."""
-
-    def close(self) -> None:
-        """Nothing was started."""
-
-    def __str__(self) -> str:
-        return "this process"

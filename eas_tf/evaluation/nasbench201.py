@@ -28,14 +28,11 @@ class NASBench201Evaluator:
         dataset: "cifar10", "cifar100" or "imagenet" (ImageNet16-120).
 
     Attributes:
-        parent: Empty: there are no weights.
         validation_images: How many images the accuracies were measured on.
 
     Raises:
         InvalidConfiguration: If the data set or the space is another, or the table is not installed.
     """
-
-    parent = ""
 
     def __init__(self, space: AnySpace, dataset: str = "cifar10") -> None:
         if "operation" not in space.kinds:

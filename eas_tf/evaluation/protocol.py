@@ -15,7 +15,7 @@ class Request:
     """A child to evaluate: its parent, what is done to it, and a seed make it unambiguous."""
 
     parent: str
-    """The digest of the parent's graph; empty where no weights are involved."""
+    """The layer string of the network that it grows from."""
     transformations: tuple[Move, ...]
     """What turns the parent into the child, in order."""
     architecture: Architecture
@@ -65,12 +65,7 @@ class Result:
 
 @runtime_checkable
 class Evaluator(Protocol):
-    """Turns requests into results. All children of one evaluator have the same parent."""
-
-    @property
-    def parent(self) -> str:
-        """The digest of the parent's graph."""
-        ...
+    """Turns requests into results."""
 
     @property
     def validation_images(self) -> int:
@@ -83,4 +78,17 @@ class Evaluator(Protocol):
 
     def close(self) -> None:
         """End what it has started. It may be called twice."""
+        ...
+
+
+@runtime_checkable
+class NeedsParents(Protocol):
+    """What an evaluator has beside `Evaluator` whose children grow from their parents' weights."""
+
+    def check_parent(self, architecture: Architecture) -> None:
+        """Refuse a network whose weights it does not have.
+
+        Raises:
+            InvalidConfiguration: Naming those that it has.
+        """
         ...

@@ -5,7 +5,7 @@ import logging
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from eas_tf.errors import InvalidConfiguration, WorkersFailed
 from eas_tf.evaluation.child import WORKER_ENDED, Child, ChildTrainer, Family, failed
 from eas_tf.evaluation.engine import UNLIMITED, Admission, AwakeClock
 from eas_tf.evaluation.engine_config import EngineConfig
-from eas_tf.evaluation.pool import CHILDREN_PER_WORKER
+from eas_tf.evaluation.process import CHILDREN_PER_WORKER
 from eas_tf.evaluation.protocol import Request
 from eas_tf.evaluation.worker import configure
 from eas_tf.machine import usable_cores
@@ -56,12 +56,11 @@ class RayEngine:
             self._stored = {"images": ray.put(self._images)}
 
     def run(
-        self, family: Family, requests: Sequence[Request], admission: Admission = UNLIMITED
+        self, asked: Sequence[tuple[Family, Request]], admission: Admission = UNLIMITED
     ) -> Iterator[tuple[int, Child]]:
-        """The children with the numbers of their requests, in the order in which they are finished."""
-        if requests:
-            self._send(family)
-        waiting = deque((number, RETRIES) for number in range(len(requests)))
+        """The children with their places in what is asked, in the order in which they are finished."""
+        self._send({family.digest: family for family, _ in asked})
+        waiting = deque((number, RETRIES) for number in range(len(asked)))
         running: dict[Any, tuple[int, int, float]] = {}
         clock = AwakeClock()
 
@@ -74,7 +73,7 @@ class RayEngine:
                     number, retries = waiting.popleft()
                     if retries == RETRIES:
                         admission.started()
-                    running[self._submit(family, requests[number])] = number, retries, clock.seconds()
+                    running[self._submit(*asked[number])] = number, retries, clock.seconds()
                 done, _ = ray.wait(list(running), timeout=1)
                 for task in done:
                     number, retries, since = running.pop(task)
@@ -100,10 +99,12 @@ class RayEngine:
         has = ray.cluster_resources()
         return max(1, int(has.get("GPU", 0) * self._config.workers_per_gpu or has.get("CPU", 1)))
 
-    def _send(self, family: Family) -> None:
+    def _send(self, families: Mapping[str, Family]) -> None:
+        """Send parents that are not there yet; those that nobody needs any more are forgotten."""
         self.start()
-        if family.digest not in self._stored:
-            self._stored = {"images": self._stored["images"], family.digest: ray.put(family.load())}
+        kept = {name: self._stored[name] for name in ("images", *families) if name in self._stored}
+        new = {digest: ray.put(family.load()) for digest, family in families.items() if digest not in kept}
+        self._stored = kept | new
 
     def _submit(self, family: Family, request: Request) -> Any:
         gpus = 1 / self._config.workers_per_gpu if ray.cluster_resources().get("GPU") else 0

@@ -16,7 +16,6 @@ class SurrogateEvaluator:
     The accuracy is WORST + (BEST - WORST) * exp(-distance). See `PlainOptimum` and `DenseNetOptimum`.
     """
 
-    parent = ""
     validation_images = 5_000
 
     def __init__(self, space: AnySpace) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NoReturn, TypeAlias
 
-from eas_tf.architecture import Move
+from eas_tf.architecture import Architecture, Move
 from eas_tf.errors import InvalidConfiguration, Stopped
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child, Family
 from eas_tf.evaluation.engine import UNLIMITED, Admission, Engine
 from eas_tf.evaluation.engine_config import StoppingName
+from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import median_floors
 from eas_tf.training.forks import check_fork
@@ -22,16 +23,17 @@ OnChild: TypeAlias = Callable[[int, Request, Child], None]
 #: Gives the result of a request, known by its number in its call of `evaluate`, that was told of in an earlier process.
 Recall: TypeAlias = Callable[[int, Request], Result | None]
 
-_Key: TypeAlias = tuple[tuple[Move, ...], Recipe | None]
+_Key: TypeAlias = tuple[str, tuple[Move, ...], Recipe | None]
 
 
 class TrainEvaluator:
-    """Evaluates children of one parent by training them.
+    """Evaluates children by training them.
 
-    Two requests for the same transformations are one child: the first is trained, the second has its result.
+    Two requests for the same transformations of the same parent are one child: the first is trained, the second has
+    its result.
 
     Args:
-        family: What the children have in common.
+        families: What the children of each parent have in common.
         engine: Trains them.
         validation_images: How many images the engine validates on.
         stopping: Whether children end early that are worse than those of earlier calls of `evaluate`.
@@ -43,7 +45,7 @@ class TrainEvaluator:
 
     def __init__(
         self,
-        family: Family,
+        families: Families,
         engine: Engine,
         *,
         validation_images: int,
@@ -53,9 +55,9 @@ class TrainEvaluator:
         recall: Recall | None = None,
         admission: Admission = UNLIMITED,
     ) -> None:
-        self._family, self._engine, self._cache, self._stopping = family, engine, cache, stopping
+        self._families, self._engine, self._cache, self._stopping = families, engine, cache, stopping
         self._on_child, self._recall, self._admission = on_child, recall, admission
-        self.parent, self.validation_images = family.digest, validation_images
+        self.validation_images = validation_images
         self._known: dict[_Key, Result] = {}
 
     def remember(self, request: Request, result: Result) -> None:
@@ -66,10 +68,12 @@ class TrainEvaluator:
         """The results, in the order asked, each as soon as it is known.
 
         Raises:
-            InvalidConfiguration: If TensorFlow was used before this process was forked.
+            InvalidConfiguration: If TensorFlow was used before this process was forked, or a parent has no weights.
             Stopped: If children were not trained because they might not start, after all that are running have ended.
         """
         check_fork()
+        for request in requests:
+            self._family(request.parent)
         requests = [replace(request, floors=self._floors(request)) for request in requests]
         ready, results = 0, {}
         for number, child in self._children(requests):
@@ -80,9 +84,20 @@ class TrainEvaluator:
         if len(results) < len(requests):
             raise Stopped(f"{len(requests) - len(results)} children of {len(requests)} were not trained.")
 
+    def check_parent(self, architecture: Architecture) -> None:
+        """See `NeedsParents`."""
+        self._family(str(architecture))
+
+    def _family(self, parent: str) -> Family:
+        if request := self._families.lost(parent):
+            for _, child in self._engine.run([(self._family(request.parent), request)]):
+                self._families.add(request, child)
+        return self._families[parent]
+
     def close(self) -> None:
-        """End the engine and close the cache."""
+        """End the engine, and close what keeps networks and results."""
         self._engine.close()
+        self._families.close()
         if self._cache:
             self._cache.close()
 
@@ -96,7 +111,7 @@ class TrainEvaluator:
         """What is asked of a child: by all earlier ones with its recipe, so that no order of finishing decides."""
         if self._stopping == "off":
             return None
-        siblings = (result for (_, recipe), result in self._known.items() if recipe == request.recipe)
+        siblings = (result for (*_, recipe), result in self._known.items() if recipe == request.recipe)
         curves = [result.curve for result in siblings if not result.stopped and not result.failure]
         return median_floors(curves) if self._stopping == "median" else ()
 
@@ -116,7 +131,8 @@ class TrainEvaluator:
             else:
                 unknown.setdefault(_key(requests[number]), []).append(number)
         equals = list(unknown.values())
-        trained = self._engine.run(self._family, [requests[number] for number, *_ in equals], self._admission)
+        asked = [(self._family(requests[number].parent), requests[number]) for number, *_ in equals]
+        trained = self._engine.run(asked, self._admission)
         for place, child in trained:
             first, *others = equals[place]
             told = self._told(first, requests[first], child)
@@ -126,6 +142,7 @@ class TrainEvaluator:
                 yield self._told(number, requests[number], Child(result=_reused(child.result)))
 
     def _told(self, number: int, request: Request, child: Child) -> tuple[int, Child]:
+        self._families.add(request, child)
         if self._on_child:
             self._on_child(number, request, child)
         return number, child
@@ -133,7 +150,7 @@ class TrainEvaluator:
     def _find(self, request: Request) -> Result | None:
         if _key(request) in self._known:
             return self._known[_key(request)]
-        result = self._cache.get(self._family, request) if self._cache else None
+        result = self._cache.get(self._family(request.parent), request) if self._cache else None
         if result:
             self.remember(request, result)
         return self._known.get(_key(request))
@@ -141,12 +158,12 @@ class TrainEvaluator:
     def _keep(self, request: Request, result: Result) -> None:
         self.remember(request, result)
         if self._cache and not result.failure:
-            self._cache.put(self._family, request, result)
+            self._cache.put(self._family(request.parent), request, result)
 
 
 def _key(request: Request) -> _Key:
     """What makes two requests of one evaluator the same child, whatever their seeds are."""
-    return request.transformations, request.recipe
+    return request.parent, request.transformations, request.recipe
 
 
 def _reused(result: Result) -> Result:

@@ -6,6 +6,7 @@ from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
+from eas_tf.agents import check_agent
 from eas_tf.architecture import space_named
 from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
@@ -27,8 +28,9 @@ class SearchConfig(EngineConfig):
     dataset: str = "digits"
     """digits, synthetic, cifar10, cifar100, svhn_cropped, fashion_mnist, mnist, or a path to your own .npz file (keys
     x_train, y_train, and optionally x_val, y_val, x_test, y_test, groups_train)."""
-    agent: Literal["reinforce", "random"] = "reinforce"
-    """The paper's controller, or random search in the same space on the same schedule."""
+    agent: str = "reinforce"
+    """reinforce: the paper's controller. random: random search in the same space on the same schedule. evolution:
+    regularised evolution, in which children differ from the best of some recent networks by one to three moves."""
     space: str | None = None
     """paper, large, toy, digits, densenet, densenet-rederive, densenet-small or densenet-digits. By default digits for
     the digits, paper for all else."""
@@ -113,6 +115,7 @@ class SearchConfig(EngineConfig):
         self._check_numbers()
         _ = self.price
         check_metric(self.metric)
+        check_agent(self.agent)
         if self.metric != "accuracy" and self.engine == "surrogate":
             raise InvalidConfiguration(
                 f"--metric {self.metric} needs networks that are trained: leave it out, or --engine surrogate."

@@ -14,10 +14,11 @@ from eas_tf.agents import make_agent
 from eas_tf.data import ImageData
 from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import Family
-from eas_tf.evaluation.engine import Engine, make_engine
+from eas_tf.evaluation.engine import Engine
+from eas_tf.evaluation.engines import make_engine
 from eas_tf.evaluation.scratch import ScratchFolder
 from eas_tf.evaluation.start import memory_of_step, train_start
-from eas_tf.search.driver import BATCH_OF_NETWORKS
+from eas_tf.search.batches import BATCH_OF_NETWORKS
 from eas_tf.search.episodes import make_envs, play
 from eas_tf.search.plan import Plan
 from eas_tf.search.sampling import Sampler
@@ -100,13 +101,13 @@ def estimate(plan: Plan) -> Estimate:
             recipe=replace(plan.recipe, epochs=1),
             symmetry_breaking=plan.config.symmetry_breaking,
         )
-        itself = Request(parent=parent.digest, transformations=(), architecture=plan.start, seed=0)
+        itself = Request(parent=str(plan.start), transformations=(), architecture=plan.start, seed=0)
         # A process's first child takes longer, and so does the first training above.
-        first = [child.result.seconds for _, child in engine.run(family, [itself] * engine.at_once)]
+        first = [child.result.seconds for _, child in engine.run([(family, itself)] * engine.at_once)]
         workers = time.perf_counter() - before - max(first)
         trained = [train_start(trainer, few, plan.start, recipe, seed=0) for recipe in recipes]
         start = _whole(plan, [each.seconds for each in trained], plan.start_recipe.epochs)
-        requests, agent = _sample(plan, parent.digest)
+        requests, agent = _sample(plan)
         stages = plan.config.stage_sizes
         costs = _costs(plan, engine, family, requests)
         return Estimate(
@@ -128,7 +129,7 @@ def _costs(plan: Plan, engine: Engine, family: Family, requests: Sequence[Reques
     by_size = sorted((request.architecture.multiply_adds, number) for number, request in enumerate(requests))
     typical = [requests[by_size[len(by_size) * (2 * place + 1) // (2 * CLASSES)][1]] for place in range(CLASSES)]
     longer = [replace(request, recipe=replace(plan.recipe, epochs=3)) for request in typical]
-    children = dict(engine.run(family, [*typical, *longer]))
+    children = dict(engine.run([(family, request) for request in [*typical, *longer]]))
     return tuple(
         Cost(
             architecture=str(request.architecture),
@@ -160,10 +161,10 @@ def _whole(plan: Plan, seconds: Sequence[float], epochs: int) -> float:
     return one + step * (len(plan.images.x_train) // plan.config.batch * epochs - steps + validation)
 
 
-def _sample(plan: Plan, parent: str) -> tuple[list[Request], float]:
+def _sample(plan: Plan) -> tuple[list[Request], float]:
     """Children that the agent samples, and the seconds that it takes for itself in the whole search."""
-    config, sampler = plan.config, Sampler(parent, len(plan.images.x_val))
-    envs = make_envs(plan, plan.start, BATCH_OF_NETWORKS, sampler)
+    config, sampler = plan.config, Sampler(len(plan.images.x_val))
+    envs = make_envs(plan, BATCH_OF_NETWORKS, sampler)
     rng, seconds = np.random.default_rng(config.seed), []
     agent = make_agent(config.agent, envs.single_observation_space, envs.single_action_space, rng=rng)
     envs.reset(seed=config.seed)

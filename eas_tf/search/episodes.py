@@ -1,26 +1,27 @@
 """The one place where an agent and an environment meet."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.agents.base import Agent
+from eas_tf.agents.base import Agent, Outcome
 from eas_tf.architecture import Architecture
 from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Evaluator
 from eas_tf.search.plan import Plan
 
 
-def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: Evaluator) -> EASVectorEnv:
-    """The environments of a search, one for each network of a batch, which all grow from `start`."""
-    config, images = plan.config, plan.images
+def make_envs(plan: Plan, networks: int, evaluator: Evaluator) -> EASVectorEnv:
+    """The environments of a search, one for each network of a batch."""
+    config = plan.config
     return EASVectorEnv(
         networks,
         space=plan.space,
-        input_shape=images.input_shape,
-        classes=images.classes,
-        start=str(start),
+        input_shape=plan.start.input_shape,
+        classes=plan.start.classes,
+        start=str(plan.start),
         metric=config.metric,
         price_parameters=config.price_parameters,
         price_multiply_adds=config.price_multiply_adds,
@@ -29,27 +30,38 @@ def make_envs(plan: Plan, start: Architecture, networks: int, evaluator: Evaluat
     )
 
 
-def play(envs: gym.vector.VectorEnv[Any, Any, np.ndarray], agent: Agent) -> tuple[np.ndarray, dict[str, float]]:
+def play(
+    envs: gym.vector.VectorEnv[Any, Any, np.ndarray], agent: Agent, parents: Sequence[Architecture] | None = None
+) -> tuple[list[Outcome], dict[str, float]]:
     """Run one episode in every environment, and let the agent learn from them.
 
     Args:
         envs: The environments. Seed them before. Where an episode is over before others, the environment begins another
             one, of which the agent is told nothing.
         agent: Acts on all of them at once.
+        parents: What each episode begins with; by default the environments' start network.
 
     Returns:
-        The rewards `[envs]`, and the agent's own account of what it learned.
+        What came of each, and the agent's own account of what it learned.
     """
-    observation, infos = envs.reset()
-    over, rewards = np.zeros(envs.num_envs, bool), np.zeros(envs.num_envs)
+    observation, infos = envs.reset(options={"parent": list(parents)} if parents else None)
+    over, begun = np.zeros(envs.num_envs, bool), infos["architecture"]
+    outcomes: dict[int, Outcome] = {}
     while not over.all():
         mask = {kind: np.where(_beside(over, part), 0, part) for kind, part in infos["action_mask"].items()}
         kind = np.where(over, len(envs.single_action_space), observation["kind"])  # type: ignore[arg-type]
         action = agent.act({**observation, "kind": kind}, mask)
-        observation, received, ended, _, infos = envs.step(action)
-        rewards = np.where(over, rewards, received)
+        observation, rewards, ended, _, infos = envs.step(action)
+        for place in np.flatnonzero(ended & ~over).tolist():
+            outcomes[place] = Outcome(
+                architecture=str(infos["architecture"][place]),
+                reward=float(rewards[place]),
+                parent=str(begun[place]),
+                failure=str(infos["failure"][place]),
+            )
         over |= ended
-    return rewards, agent.learn(rewards)
+    told = [outcomes[place] for place in range(envs.num_envs)]
+    return told, agent.learn(told)
 
 
 def _beside(over: np.ndarray, part: np.ndarray) -> np.ndarray:

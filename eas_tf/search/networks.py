@@ -1,53 +1,56 @@
 """The networks of a run: their rows in the record, and the weights of those that are needed again."""
 
-import json
-import math
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
 
-from eas_tf.architecture import Architecture, parse_architecture, parse_move
+from eas_tf.architecture import Architecture
 from eas_tf.errors import RunDamaged, SearchFailed, Stopped
-from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
 from eas_tf.evaluation.engine import UNLIMITED, Admission, Engine
-from eas_tf.evaluation.start import digest_of, start_key, train_start
-from eas_tf.metrics import as_found
+from eas_tf.evaluation.start import digest_of
 from eas_tf.report.leaderboard import line
 from eas_tf.runs.directory import RunDirectory
 from eas_tf.runs.progress import Progress
 from eas_tf.runs.ranking import ranked
-from eas_tf.runs.record import Kind, Network
+from eas_tf.runs.record import Network
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
+from eas_tf.search.rows import architecture_of, request_of, row
+from eas_tf.search.starting import trained_start
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, save_network
-from eas_tf.training.checkpoint import Checkpoint
 from eas_tf.training.trainer import Trainer
 
 
 class Networks:
     """All networks of a run so far. A network whose weights are lost is trained again when they are needed.
 
+    Attributes:
+        population: How many of the latest networks keep their weights, because an agent may choose them as parents.
+
     Args:
         plan: What is searched.
         run: Where rows and weights are kept.
         engine: Trains children.
-        trainer: Trains the start network.
+        trainer: Trains the start network; None where an evaluator tells all accuracies.
         limits: Count failures, and end long trainings.
         progress: Told of each network.
     """
 
     def __init__(
-        self, plan: Plan, run: RunDirectory, engine: Engine, trainer: Trainer, limits: Limits, progress: Progress
+        self, plan: Plan, run: RunDirectory, engine: Engine, trainer: Trainer | None, limits: Limits, progress: Progress
     ) -> None:
         self._plan, self._run, self._engine, self._trainer = plan, run, engine, trainer
         self._limits, self._progress = limits, progress
         self._rows = {network.id: network for network in run.record.networks()}
         self._forget_what_was_ended()
         self._whole: dict[int, str] = {}  # digests of networks whose weights are known to be on the disk as they were
-        self._parent = 0
+        self._parents: dict[str, int] = {}
+        self.population = 0
         self._since = time.monotonic()
         for network in self._rows.values():
             limits.count(network, earlier=True)
@@ -99,9 +102,7 @@ class Networks:
         """
         rows = {**self._rows, network.id: network}
         order = ranked([rows[number] for number in sorted(rows)])
-        # What was not trained for its row has weights only if they were needed, and then it was trained again.
-        best = order[: self._plan.config.keep]
-        kept = {each.id for each in best if not each.reused or self._run.weights(each.id).exists()}
+        kept = self._kept(rows, order)
         if graph and (network.id in kept or network.kind != "child"):
             self._save(network.id, graph)
         self._run.record.add(network, seconds=self.seconds())
@@ -113,7 +114,7 @@ class Networks:
             self._run.publish_best(network.id)
         if network.kind != "child":
             self._run.forget_checkpoints()
-        self._run.keep_weights(kept | {self._parent, network.id if network.kind != "child" else self._parent})
+        self._run.keep_weights(kept | {*self._parents.values()} | ({network.id} if network.kind != "child" else set()))
         self._progress.network(line(network, self._rows[0], self._plan.config.metric))
         self._limits.count(network)
         if self._limits.hopeless:
@@ -122,85 +123,45 @@ class Networks:
                 f"and go on with --resume {quote(str(self._run.path))}"
             )
 
-    def row(
-        self, number: int, kind: Kind, request: Request, child: Child, *, stage: int, batch: int = 0, epochs: int
-    ) -> Network:
-        """What the record says of a network."""
-        config, architecture, result = self._plan.config, request.architecture, child.result
-        loss = result.loss
-        return Network(
-            id=number,
-            kind=kind,
-            stage=stage,
-            batch=batch,
-            parent=None if kind == "start" else self._parent,
-            transformations=" ".join(map(str, request.transformations)),
-            seed=request.seed,
-            architecture=str(architecture),
-            parameters=architecture.parameter_count,
-            multiply_adds=architecture.multiply_adds,
-            epochs=epochs,
-            accuracy=float(result.accuracy),
-            score=config.price.score(result.value(config.metric), architecture, self._plan.start),
-            loss=None if loss is None or not math.isfinite(loss) else float(loss),
-            seconds=float(result.seconds),
-            failure=result.failure or "",
-            reused=result.reused,
-            curve=json.dumps(result.curve),
-            stopped=result.stopped,
-            digest=child.graph.digest if child.graph else "",
-            found=json.dumps(result.found),
-        )
+    def _kept(self, rows: Mapping[int, Network], order: Sequence[Network]) -> set[int]:
+        """Whose weights stay: the best ones', and the latest ones' that may be parents."""
+        stay = [*order[: self._plan.config.keep], *(rows[n] for n in sorted(rows)[::-1][: self.population])]
+        # What was not trained for its row has weights only if they were needed, and then it was trained again.
+        return {each.id for each in stay if not each.reused or self._run.weights(each.id).exists()}
 
-    def request(self, network: Network) -> Request:
+    def architecture(self, number: int) -> Architecture:
+        """Of a network."""
+        return architecture_of(self._plan, self._rows[number])
+
+    def request(self, number: int) -> Request:
         """What was asked for when a network was trained."""
-        recipe, curve = self._plan.recipe, json.loads(network.curve)
-        return Request(
-            parent="",  # It is in the family, and changes nothing.
-            transformations=tuple(map(parse_move, network.transformations.split())),
-            architecture=self.architecture(network),
-            seed=network.seed,
-            recipe=replace(recipe, epochs=network.epochs) if network.kind == "promoted" else None,
-            # Floors that are reached, and after as many epochs as it had one that nobody reaches.
-            floors=(*[0.0] * (len(curve) - 1), 2.0) if network.stopped else None,
-        )
+        network = self._rows[number]
+        parent = "" if network.parent is None else self._rows[network.parent].architecture
+        return request_of(self._plan, network, parent)
 
-    def result(self, network: Network) -> Result:
-        """How a network did."""
-        return Result(
-            accuracy=network.accuracy,
-            loss=network.loss,
-            seconds=network.seconds,
-            failure=network.failure or None,
-            curve=tuple(json.loads(network.curve)),
-            stopped=network.stopped,
-            reused=network.reused,
-            found=as_found(json.loads(network.found)),
-        )
-
-    def architecture(self, network: Network) -> Architecture:
-        """Of a row."""
-        return parse_architecture(network.architecture, self._plan.images.input_shape)
-
-    def grow_from(self, number: int) -> Family:
-        """Make a network the parent of what comes.
+    def grow_from(self, numbers: Iterable[int]) -> list[Family]:
+        """Make networks, with different layer strings, the parents of what comes.
 
         Raises:
-            RunDamaged: If its weights are lost, and training it again gives others.
+            RunDamaged: If weights are lost, and training the network again gives others.
         """
-        self._parent = number
-        return self._family(number)
+        self._parents = {self._rows[number].architecture: number for number in sorted(set(numbers))}
+        return [self._family(number) for number in self._parents.values()]
+
+    def parent(self, request: Request) -> int:
+        """The number of the network that a child grows from."""
+        return self._parents[request.parent]
 
     def _family(self, number: int) -> Family:
         digest = self._digest(number) if self._plan.trains else ""
-        return self._family_of(self.architecture(self._rows[number]), self._run.weights(number), digest)
+        return self._family_of(self.architecture(number), self._run.weights(number), digest)
 
     def _family_of(self, architecture: Architecture, parent: Path, digest: str) -> Family:
         return Family(
             parent=parent,
             digest=digest,
             architecture=architecture,
-            data=self._plan.images.fingerprint,
+            data=self._plan.images.fingerprint if self._plan.trains else "",
             recipe=self._plan.recipe,
             symmetry_breaking=self._plan.config.symmetry_breaking,
         )
@@ -214,58 +175,36 @@ class Networks:
         if 0 not in self._rows:
             request = Request(parent="", transformations=(), architecture=self._plan.start, seed=seed)
             child, epochs = self._start(request), self._plan.start_recipe.epochs
-            self.add(self.row(0, "start", request, child, stage=1, epochs=epochs), child.graph)
+            self.add(row(self._plan, 0, "start", request, child, parent=None, stage=1, epochs=epochs), child.graph)
 
     def _start(self, request: Request) -> Child:
-        plan = self._plan
-        if not plan.trains:
-            return self._child(self._family_of(plan.start, self._run.path, ""), request)
-
-        if self._limits.reason():
-            raise Stopped("The start network was not trained.")
-        key = start_key(plan.images, plan.start, plan.start_recipe, request.seed)
-        file = Checkpoint(self._run.checkpoints / "start.npz", key, stops=lambda: bool(self._limits.reason()))
-        state = file.resume()
-        if state:
-            self._progress.say(f"the start network goes on after epoch {state.epoch} of {plan.start_recipe.epochs}")
-
-        def on_epoch(epoch: int, loss: float) -> None:
-            self._progress.epoch(epoch, plan.start_recipe.epochs, loss)
-
-        trained = train_start(
-            self._trainer,
-            plan.images,
-            plan.start,
-            plan.start_recipe,
-            seed=request.seed,
-            on_epoch=on_epoch,
-            on_state=file.offer,
-            resume_from=state,
-        )
-        result = Result(accuracy=trained.accuracy, loss=trained.loss, seconds=trained.seconds, found=trained.found)
-        return Child(result=result, graph=trained.graph)
+        if not self._trainer:
+            return self._child(self._family_of(self._plan.start, self._run.path, ""), request)
+        return trained_start(self._plan, self._run, self._trainer, self._limits, self._progress, request)
 
     def promote(self, stage: int) -> int:
         """The network that a stage grows from: the best one, trained longer, unless that is recorded or fails."""
         best, epochs = self.best, self._plan.config.promote_epochs
         promoted = [network for network in self.all if network.kind == "promoted" and network.stage == stage]
         if not promoted and epochs:
-            family, recipe = self.grow_from(best.id), replace(self._plan.recipe, epochs=epochs)
-            architecture = self.architecture(best)
+            (family,), recipe = self.grow_from([best.id]), replace(self._plan.recipe, epochs=epochs)
             request = Request(
-                parent=family.digest, transformations=(), architecture=architecture, seed=best.seed, recipe=recipe
+                parent=best.architecture,
+                transformations=(),
+                architecture=family.architecture,
+                seed=best.seed,
+                recipe=recipe,
             )
-            child = self._child(family, request, self._limits)
-            row = self.row(len(self._rows), "promoted", request, child, stage=stage, epochs=epochs)
-            self.add(row, child.graph)
-            promoted = [row]
+            child, number = self._child(family, request, self._limits), len(self._rows)
+            promoted = [row(self._plan, number, "promoted", request, child, parent=best.id, stage=stage, epochs=epochs)]
+            self.add(promoted[0], child.graph)
         if promoted and promoted[0].failure:
             before = [network for network in self.all if network.id < promoted[0].id]
             return ranked(before)[0].id
         return promoted[0].id if promoted else best.id
 
     def _child(self, family: Family, request: Request, admission: Admission = UNLIMITED) -> Child:
-        for _, child in self._engine.run(family, [request], admission):
+        for _, child in self._engine.run([(family, request)], admission):
             return child
         raise Stopped("A network was not trained.")
 
@@ -283,7 +222,7 @@ class Networks:
         return self._whole[number]
 
     def _train_again(self, network: Network) -> str:
-        request = self.request(network)
+        request = self.request(network.id)
         child = self._start(request) if network.parent is None else self._child(self._family(network.parent), request)
         if not child.graph or network.digest not in ("", child.graph.digest):
             raise RunDamaged(

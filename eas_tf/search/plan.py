@@ -4,9 +4,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from eas_tf import data
+from eas_tf.agents import PASSING
 from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation import SurrogateEvaluator
 from eas_tf.evaluation.fit import check_fits, fitting_batch
+from eas_tf.registration import ENVIRONMENTS
 from eas_tf.runs.directory import check_free
 from eas_tf.search.config import ResolvedConfig, SearchConfig
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
@@ -17,7 +20,8 @@ class Plan:
     """A configuration and what it stands for."""
 
     config: ResolvedConfig
-    images: data.ImageData
+    loaded: data.ImageData | None
+    """The data set; None where nothing is trained on it."""
     space: AnySpace
     start: Architecture
     recipe: Recipe
@@ -30,6 +34,22 @@ class Plan:
     def trains(self) -> bool:
         """Whether networks are trained, and have weights."""
         return self.config.engine != "surrogate"
+
+    @property
+    def images(self) -> data.ImageData:
+        """The data set.
+
+        Raises:
+            InvalidConfiguration: If nothing is trained on it.
+        """
+        if self.loaded is None:
+            raise InvalidConfiguration("The accuracies of this search come from a closed form: it has no images.")
+        return self.loaded
+
+    @property
+    def validation_images(self) -> int:
+        """How many images an accuracy is measured on."""
+        return len(self.images.x_val) if self.trains else SurrogateEvaluator.validation_images
 
     @property
     def networks(self) -> int:
@@ -47,39 +67,63 @@ class Plan:
         resolved = config.resolved()
         if not resolved.resume:
             check_free(resolved.output)
-        space = space_named(resolved.space, max_parameters=config.max_params, schedule=resolved.schedule)
-        images = data.load(
-            config.dataset, data_dir=config.data_dir, download=config.download, crop_and_flip=config.crop_and_flip
+        space = space_named(
+            resolved.space,
+            max_parameters=config.max_params,
+            schedule=resolved.schedule,
+            may_pass=config.agent in PASSING or None,
         )
-        if config.start is None:
-            start = space.start_network(images.input_shape, images.classes)
-        else:
-            start = parse_architecture(config.start, images.input_shape)
-        check_fits(start, images)
-        space.check(start)
-        notes, count = [images.note, *images.cautions], len(images.x_train)
-        if resolved.batch > count and config.batch is None:
-            batch, why = fitting_batch(resolved.batch, count)
-            notes.append(f"--batch is {why}")
-            resolved = replace(resolved, batch=batch)
-        if resolved.batch > count:
-            raise InvalidConfiguration(
-                f"--batch must be at most the {count} training images. Received: {resolved.batch}"
+        images, known = None, _known(config.dataset) if config.engine == "surrogate" else None
+        if known is None:
+            images = data.load(
+                config.dataset, data_dir=config.data_dir, download=config.download, crop_and_flip=config.crop_and_flip
             )
+            known = images.input_shape, images.classes
+        input_shape, classes = known
+        if config.start is None:
+            start = space.start_network(input_shape, classes)
+        else:
+            start = parse_architecture(config.start, input_shape)
+        notes: list[str] = []
+        if images:
+            check_fits(start, images)
+            notes += [images.note, *images.cautions]
+            resolved, why = _with_fitting_batch(resolved, config.batch, len(images.x_train))
+            notes.append(why)
+        space.check(start)
         recipe = Recipe(
             epochs=resolved.epochs,
             batch=resolved.batch,
-            crop_and_flip=images.crop_and_flip,
+            crop_and_flip=bool(images and images.crop_and_flip),
             dropout=resolved.dropout,
             metric=resolved.metric,
         )
         start_recipe = replace(recipe, epochs=resolved.start_epochs, learning_rate=RATE_FROM_SCRATCH)
         return cls(
             config=resolved,
-            images=images,
+            loaded=images,
             space=space,
             start=start,
             recipe=recipe,
             start_recipe=start_recipe,
             notes=tuple(filter(None, notes)),
         )
+
+
+def _known(dataset: str) -> tuple[tuple[int, int, int], int] | None:
+    """Image size and number of classes of a data set that has an environment; None for another one."""
+    for options in ENVIRONMENTS.values():
+        if options.get("dataset") == dataset and "input_shape" in options:
+            height, width, channels = options["input_shape"]
+            return (height, width, channels), options.get("classes", 10)
+    return None
+
+
+def _with_fitting_batch(config: ResolvedConfig, asked: int | None, count: int) -> tuple[ResolvedConfig, str]:
+    """The configuration with a batch of at most `count` training images, and what is to be told of that."""
+    if config.batch <= count:
+        return config, ""
+    if asked is not None:
+        raise InvalidConfiguration(f"--batch must be at most the {count} training images. Received: {asked}")
+    batch, why = fitting_batch(config.batch, count)
+    return replace(config, batch=batch), f"--batch is {why}"

@@ -13,8 +13,8 @@ from eas_tf.search.plan import Plan
 class Sampler:
     """Takes requests, and trains nothing."""
 
-    def __init__(self, parent: str, validation_images: int) -> None:
-        self.parent, self.validation_images = parent, validation_images
+    def __init__(self, validation_images: int) -> None:
+        self.validation_images = validation_images
         self.requests: list[Request] = []
 
     def evaluate(self, requests: Sequence[Request]) -> Iterator[Result]:
@@ -26,16 +26,15 @@ class Sampler:
         """Nothing was started."""
 
 
-def random_children(plan: Plan, count: int, parent: str) -> list[Request]:
+def random_children(plan: Plan, count: int) -> list[Request]:
     """The first children of random search.
 
     Args:
         plan: Decides the space, the start network and the seed.
         count: How many.
-        parent: The digest of the trained start network, which each request names.
     """
-    sampler = Sampler(parent, len(plan.images.x_val))
-    envs = make_envs(plan, plan.start, count, sampler)
+    sampler = Sampler(len(plan.images.x_val))
+    envs = make_envs(plan, count, sampler)
     rng = np.random.default_rng(plan.config.seed)
     envs.reset(seed=plan.config.seed)
     play(envs, make_agent("random", envs.single_observation_space, envs.single_action_space, rng=rng))

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from told import outcomes
 
 from eas_tf.agents.policy import Samples
 from eas_tf.agents.reinforce import ReinforceAgent, ReinforceConfig
@@ -49,7 +50,7 @@ def bandit(agent, case, batches, n=10):
         deepen = agent.act(case.observation(rows, DEEPEN, 2), case.mask(n, deepen=1))["deepen"]
         widen = agent.act(case.observation(rows, WIDEN, 1), case.mask(n, widen=[1, 1, 1, 1, 1, 0]))["widen"]
         rewards = (deepen[:, 0] == BLOCK) + 1.2 * widen[:, LAYER] - widen.sum(axis=1) / 5
-        agent.learn(rewards)
+        agent.learn(outcomes(rewards))
         means.append(rewards.mean())
     return np.array(means)
 
@@ -98,7 +99,7 @@ def test_nothing_is_decided_when_the_episode_is_over(make, case):
     actions = agent.act(case.observation(rows, OVER, 0), case.mask(2))
     assert not any(part.any() for part in actions.values())
     with pytest.raises(EASError, match="nothing to learn"):
-        agent.learn(np.ones(2))
+        agent.learn(outcomes(np.ones(2)))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -119,7 +120,7 @@ def test_episodes_of_different_lengths_are_learned_from_with_their_own_advantage
     samples, whose = trajectory.samples(agents[0]._sizes)
     assert whose.tolist() == [0, 2, 1, 0, 2]
     assert [len(each.tokens) for each in samples] == [2, 3]
-    assert agents[0].learn(np.array([1.0, 2.0, 3.0])) == agents[1].learn(np.array([1.0, 2.0, 3.0]))
+    assert agents[0].learn(outcomes(np.array([1.0, 2.0, 3.0]))) == agents[1].learn(outcomes(np.array([1.0, 2.0, 3.0])))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -132,7 +133,7 @@ def test_the_seed_decides_and_keras_global_seed_does_not(make, case):
         for batch in range(2):
             actions = episodes(agent, case, seed=batch)
             decisions += [part.ravel() for _, _, action in actions for part in action.values()]
-            diagnostics = agent.learn(np.arange(4.0))
+            diagnostics = agent.learn(outcomes(np.arange(4.0)))
         runs.append((np.concatenate(decisions), diagnostics))
     np.testing.assert_array_equal(runs[0][0], runs[1][0])
     assert runs[0][1] == runs[1][1]
@@ -143,14 +144,14 @@ def test_the_seed_decides_and_keras_global_seed_does_not(make, case):
 def test_learning_without_acting_or_from_wrong_rewards_is_refused(make, case):
     agent = make()
     with pytest.raises(EASError, match="nothing to learn from"):
-        agent.learn(np.ones(4))
+        agent.learn(outcomes(np.ones(4)))
     episodes(agent, case)
-    for rewards in (np.ones(3), np.ones((4, 1)), 1.0, [1, 2, np.nan, 3], [1, 2, np.inf, 3]):
+    for rewards in ([], np.ones(3), np.ones(5), [1, 2, np.nan, 3], [1, 2, np.inf, 3]):
         with pytest.raises(EASError, match="each of the 4 networks"):
-            agent.learn(rewards)
-    assert agent.learn(np.ones(4))["advantage"] == 0.0, "a refused call must leave everything as it was"
+            agent.learn(outcomes(rewards))
+    assert agent.learn(outcomes(np.ones(4)))["advantage"] == 0.0, "a refused call must leave everything as it was"
     with pytest.raises(EASError, match="nothing to learn from"):
-        agent.learn(np.ones(4))
+        agent.learn(outcomes(np.ones(4)))
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -161,7 +162,7 @@ def test_a_batch_keeps_its_size_and_an_abandoned_one_is_forgotten(make, case):
     with pytest.raises(EASError, match="keeps its 3 networks"):
         agent.act(case.observation(rows[:2], WIDEN, 1), case.mask(2, widen=rows[:2, :, 0] > 0))
     agent.act(case.observation(rows[:2], WIDEN, 2), case.mask(2, widen=rows[:2, :, 0] > 0))
-    assert agent.learn(np.ones(2))["baseline"] == 1.0
+    assert agent.learn(outcomes(np.ones(2)))["baseline"] == 1.0
 
 
 @pytest.mark.usefixtures("eagerly")
@@ -172,7 +173,7 @@ def test_the_baseline_is_of_batches_before_this_one(make, case):
     for mean in (1.0, 4.0, 7.0):
         for learner, record in ((agent, seen), (code, seen_by_code)):
             episodes(learner, case)
-            diagnostics = learner.learn(np.full(4, mean))
+            diagnostics = learner.learn(outcomes(np.full(4, mean)))
             assert diagnostics["advantage"] == pytest.approx(mean - diagnostics["baseline"])
             record.append(diagnostics["baseline"])
     assert seen == pytest.approx([1, 1, 3])
@@ -233,7 +234,7 @@ def test_an_update_makes_rewarded_decisions_likelier_and_others_less_likely(make
     legal[:, :2] = True
     samples = Samples(tokens, np.ones((2, 3, 4, 2), bool), triple), Samples(tokens, legal, choice)
     before = agent.policy.score(samples).log_probability.numpy()
-    diagnostics = agent.learn(np.array([3.0, 1.0]))
+    diagnostics = agent.learn(outcomes(np.array([3.0, 1.0])))
     change = (agent.policy.score(samples).log_probability.numpy() - before).reshape(2, 2).sum(axis=0)
     assert change[0] > 0 > change[1]
     assert diagnostics["baseline"] == 2.0
@@ -247,7 +248,7 @@ def test_equal_rewards_teach_nothing_but_entropy(make, case):
     agent = make(entropy_bonus=0.0)
     before = [v.numpy() for v in agent.policy.trainable_variables]
     episodes(agent, case)
-    assert agent.learn(np.full(4, 5.0))["gradient_norm"] == 0.0
+    assert agent.learn(outcomes(np.full(4, 5.0)))["gradient_norm"] == 0.0
     for old, variable in zip(before, agent.policy.trainable_variables, strict=True):
         np.testing.assert_array_equal(old, variable.numpy())
 
@@ -257,7 +258,7 @@ def test_equal_rewards_teach_nothing_but_entropy(make, case):
 def test_a_schedule_may_have_one_kind_of_step_only(make, case, deepen, widen):
     agent = make()
     episodes(agent, case, deepen=deepen, widen=widen)
-    assert np.isfinite(list(agent.learn(np.arange(4.0)).values())).all()
+    assert np.isfinite(list(agent.learn(outcomes(np.arange(4.0))).values())).all()
 
 
 def test_it_learns_a_bandit(make, case):
@@ -273,10 +274,10 @@ def test_keras_global_state_does_not_reach_it(make, case):
     try:
         agent = make()
         episodes(agent, case)
-        first = agent.learn(np.arange(4.0))
+        first = agent.learn(outcomes(np.arange(4.0)))
     finally:
         keras.config.set_dtype_policy("float32")
     assert {v.dtype for v in agent.policy.trainable_variables} == {"float32"}
     keras.utils.clear_session()
     episodes(agent, case)
-    assert agent.learn(np.arange(4.0)).keys() == first.keys()
+    assert agent.learn(outcomes(np.arange(4.0))).keys() == first.keys()

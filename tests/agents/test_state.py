@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from told import outcomes
 
 from eas_tf.agents import make_agent
 from eas_tf.agents.baseline import MovingAverage
@@ -17,7 +18,7 @@ def play(agent, envs, seed):
         action = agent.act(observation, infos["action_mask"])
         actions.append(action)
         observation, rewards, over, _, infos = envs.step(action)
-    agent.learn(rewards)
+    agent.learn(outcomes(rewards))
     return actions
 
 
@@ -26,7 +27,7 @@ def make(name, envs, seed):
     return make_agent(name, envs.single_observation_space, envs.single_action_space, rng=rng)
 
 
-@pytest.mark.parametrize("name", ["reinforce", "random"])
+@pytest.mark.parametrize("name", ["reinforce", "random", "evolution"])
 def test_an_agent_goes_on_from_its_state_as_if_it_had_not_ended(name, tmp_path):
     envs = EASVectorEnv(4, space="digits", input_shape=(8, 8, 1), evaluator="surrogate")
     agent, other = make(name, envs, 0), make(name, envs, 1)

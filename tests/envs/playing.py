@@ -20,8 +20,6 @@ class RecordingEvaluator:
     A child of accuracy 0 has the reason `failure`.
     """
 
-    parent = "digest of the parent"
-
     def __init__(self, *accuracies, validation_images=200, failure=None):
         self._accuracies, self._failure = cycle(accuracies or (0.5,)), failure
         self.validation_images = validation_images

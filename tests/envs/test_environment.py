@@ -54,7 +54,7 @@ def test_the_request_and_the_last_info_describe_the_child():
     for transformation in request.transformations:
         child = transformation.apply(child)
     info = steps[-1][INFO]
-    assert request.parent == evaluator.parent
+    assert request.parent == str(PlainCNN.parse(TABLE_1))
     assert request.architecture == child
     assert info["architecture"] == str(child)
     assert info["parameters"] == child.parameter_count

@@ -74,9 +74,32 @@ def test_bad_options_are_refused_and_change_nothing(options, error, message, bat
         assert rollout(env, seed=0, actions=0)[-1][INFO]["accuracy"] > 0
 
 
-def test_where_children_are_trained_only_the_start_network_has_weights():
-    env = gym.make("EAS-Digits-v0")
-    start = env.reset(seed=0)[1]["architecture"]
-    assert env.reset(options={"parent": start})[1]["architecture"] == start
-    with pytest.raises(InvalidConfiguration, match="another parent has none: name it as start="):
-        env.reset(options={"parent": start.replace("C(4,", "C(8,")})
+def test_children_grow_from_the_weights_of_a_child_that_was_trained(tmp_path):
+    """Also where its weights are kept no longer, and where its result is a cached one."""
+    options = {"schedule": ["widen"], "epochs": 1, "start_epochs": 1, "cache_dir": str(tmp_path), "render_mode": None}
+    told = []
+    for _ in range(2):
+        env = gym.make("EAS-Digits-v0", **options)
+        start = env.reset(seed=0)[1]["architecture"]
+        assert env.reset(options={"parent": start})[1]["architecture"] == start
+        with pytest.raises(InvalidConfiguration, match="Nothing was trained here yet"):
+            env.reset(options={"parent": start.replace("C(4,", "C(8,")})
+        first = wider(env, 0)
+        _, info = env.reset(seed=1, options={"parent": first["architecture"]})
+        assert info["architecture"] == first["architecture"] != start
+        second = wider(env, 2)
+        with pytest.raises(InvalidConfiguration, match="there are none of C.12"):
+            env.reset(options={"parent": start.replace("C(4,", "C(12,")})
+        told.append((first["accuracy"], second["accuracy"], second["architecture"]))
+        env.close()
+    assert told[0] == told[1]
+    assert told[0][1] > 0.6, "a network from random weights reaches about 0.3 in one epoch"
+    assert not list(tmp_path.glob("networks-*"))
+
+
+def wider(env, layer):
+    action = {
+        "deepen": np.zeros(3, int),
+        "widen": np.eye(env.observation_space["layers"].shape[0], dtype=np.int8)[layer],
+    }
+    return env.step(action)[-1]

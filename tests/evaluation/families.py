@@ -32,7 +32,9 @@ def request(family, *transformations, seed=0, recipe=None):
     child = family.architecture
     for transformation in transformations:
         child = transformation.apply(child)
-    return Request(parent=family.digest, transformations=transformations, architecture=child, seed=seed, recipe=recipe)
+    return Request(
+        parent=str(family.architecture), transformations=transformations, architecture=child, seed=seed, recipe=recipe
+    )
 
 
 def batch_of_ten(family):

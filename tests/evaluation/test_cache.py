@@ -13,17 +13,18 @@ from obstacles import forbid, locked
 
 from eas_tf.architecture import space_named
 from eas_tf.errors import InvalidConfiguration, StorageFailed
-from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation import Request, Result, SurrogateEvaluator
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Family
-from eas_tf.evaluation.engine import SurrogateEngine
+from eas_tf.evaluation.engine import LookupEngine
+from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.training.recipe import Recipe
 
 SPACE = space_named("digits")
 START = SPACE.start_network((8, 8, 1), 10)
 FAMILY = Family(parent=Path("start.keras"), digest="0" * 64, architecture=START, data="1" * 64, recipe=Recipe())
-ASKED = Request(parent=FAMILY.digest, transformations=(), architecture=START, seed=0)
+ASKED = Request(parent=str(START), transformations=(), architecture=START, seed=0)
 RESULT = Result(accuracy=0.5, loss=1.0, seconds=2.0)
 
 
@@ -58,7 +59,11 @@ def test_a_child_is_the_searchs_before_it_is_the_caches(tmp_path, monkeypatch):
     told, path = [], tmp_path / "results.sqlite"
     with closing(ResultCache(path)) as cache:
         evaluator = TrainEvaluator(
-            FAMILY, SurrogateEngine(SPACE), validation_images=1, cache=cache, on_child=lambda *child: told.append(child)
+            Families([FAMILY]),
+            LookupEngine(SurrogateEvaluator(SPACE)),
+            validation_images=1,
+            cache=cache,
+            on_child=lambda *child: told.append(child),
         )
         with locked(path, 600), pytest.raises(StorageFailed):
             list(evaluator.evaluate([ASKED]))
@@ -69,7 +74,7 @@ def test_many_write_into_one_cache(tmp_path):
     def write(worker):
         with closing(ResultCache(tmp_path / "results.sqlite")) as cache:
             for number in range(20):
-                asked = Request(parent="", transformations=(), architecture=START, seed=100 * worker + number)
+                asked = Request(parent=str(START), transformations=(), architecture=START, seed=100 * worker + number)
                 cache.put(FAMILY, asked, RESULT)
 
     workers = [threading.Thread(target=write, args=[worker]) for worker in range(3)]

@@ -10,7 +10,7 @@ from eas_tf import data
 from eas_tf.architecture import space_named
 from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import ChildTrainer, Family
-from eas_tf.evaluation.engine import InlineEngine
+from eas_tf.evaluation.engines import InlineEngine
 from eas_tf.evaluation.start import train_start
 from eas_tf.surgery import save_network
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
@@ -38,7 +38,7 @@ def test_a_child_is_trained(name, tmp_path):
     wider = widen_together(space, architecture, [0, 2])
     child = space.climbed(architecture, [0, 2])
     request = Request(parent=family.digest, transformations=wider, architecture=child, seed=0)
-    ((_, trained),) = InlineEngine(ChildTrainer(trainer, images)).run(family, [request])
+    ((_, trained),) = InlineEngine(ChildTrainer(trainer, images)).run([(family, request)])
     result = trained.result
     assert result.failure is None
     assert 0 <= result.accuracy <= 1

@@ -20,9 +20,10 @@ from families import DIGITS, RECIPE, batch_of_ten, request, trained_family, with
 from eas_tf.architecture import Net2Wider
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, WorkersFailed
-from eas_tf.evaluation import pool
+from eas_tf.evaluation import process, share
 from eas_tf.evaluation.engine_config import EngineConfig
-from eas_tf.evaluation.pool import PoolEngine, pick_workers
+from eas_tf.evaluation.pool import PoolEngine
+from eas_tf.evaluation.share import pick_workers
 from eas_tf.machine import free_memory
 
 HERE = str(Path(__file__).parent)
@@ -60,7 +61,9 @@ def undisturbed(engine, family, asked):
 
 
 def run(engine, family, requests):
-    return {number: without_seconds(child.result) for number, child in engine.run(family, requests)}
+    return {
+        number: without_seconds(child.result) for number, child in engine.run([(family, each) for each in requests])
+    }
 
 
 def workers():
@@ -91,12 +94,12 @@ from pathlib import Path
 from dataclasses import replace
 from families import ARCHITECTURE, DIGITS, RECIPE, batch_of_ten
 from eas_tf.evaluation.child import ChildTrainer, Family
-from eas_tf.evaluation.engine import InlineEngine
+from eas_tf.evaluation.engines import InlineEngine
 from eas_tf.training.trainer import Trainer
 family = Family(parent=Path({str(family.parent)!r}), digest={family.digest!r}, architecture=ARCHITECTURE,
                 data=DIGITS.fingerprint, recipe=RECIPE)
 asked = batch_of_ten(family)
-children = dict(InlineEngine(ChildTrainer(Trainer(DIGITS), DIGITS)).run(family, asked))
+children = dict(InlineEngine(ChildTrainer(Trainer(DIGITS), DIGITS)).run([(family, each) for each in asked]))
 for number in range(len(asked)):
     print(repr(children[number].result.accuracy), repr(children[number].result.loss), children[number].graph.digest)
 """
@@ -109,7 +112,7 @@ for number in range(len(asked)):
 
 def test_the_trained_networks_come_back(engine, family):
     wider = request(family, Net2Wider(0, 9))
-    ((_, child),) = engine.run(family, [wider])
+    ((_, child),) = engine.run([(family, wider)])
     assert child.graph.to_keras().count_params() > wider.architecture.parameter_count
     assert "conv_1" in child.graph
 
@@ -119,7 +122,7 @@ def test_children_whose_workers_are_killed_once_are_trained_again(engine, family
     """One in the middle of the batch, which may just have been about to begin, and one that is busy without end."""
     endless = replace(asked[4], recipe=replace(RECIPE, epochs=10**7))
     results = {}
-    for number, child in engine.run(family, [*asked[:4], endless, *asked[5:]]):
+    for number, child in engine.run([(family, each) for each in [*asked[:4], endless, *asked[5:]]]):
         results[number] = without_seconds(child.result)
         if len(results) in (3, 8):
             workers()[0].kill()
@@ -186,15 +189,15 @@ def test_a_worker_that_was_killed_between_two_batches_is_replaced(engine, family
 
 @pytest.mark.slow
 def test_a_batch_that_is_given_up_leaves_the_workers_ready(engine, family, asked, undisturbed):
-    first = next(engine.run(family, asked))
+    first = next(engine.run([(family, each) for each in asked]))
     assert without_seconds(first[1].result) == undisturbed[first[0]]
     assert run(engine, family, asked[:2]) == {number: undisturbed[number] for number in (0, 1)}
 
 
 def test_a_run_within_a_run(engine, family, asked, undisturbed):
-    outer = engine.run(family, asked[:4])
+    outer = engine.run([(family, each) for each in asked[:4]])
     results = dict([next(outer)])
-    ((_, inner),) = engine.run(family, [asked[4]])
+    ((_, inner),) = engine.run([(family, asked[4])])
     results |= dict(outer)
     assert without_seconds(inner.result) == undisturbed[4]
     assert {number: without_seconds(child.result) for number, child in results.items()} == {
@@ -218,7 +221,7 @@ def test_a_worker_that_has_grown_is_replaced(engine, family, asked):
     before = {each.pid for each in workers()}
     worker = engine._processes[0]
     growth, worker._growth = worker._growth, -1
-    next(engine.run(family, asked[:1]))
+    next(engine.run([(family, each) for each in asked[:1]]))
     worker._growth = growth
     check_full_size_within_ten_seconds()
     assert len({each.pid for each in workers()} - before) == 1
@@ -240,7 +243,7 @@ if __name__ == "__main__":
     family = Family(parent=Path({str(family.parent)!r}), digest={family.digest!r}, architecture=ARCHITECTURE,
                     data=DIGITS.fingerprint, recipe=RECIPE)
     engine = PoolEngine(EngineConfig(workers=2), DIGITS, Path({str(tmp_path)!r}))
-    for _ in engine.run(family, [request(family, Net2Wider(0, 8 + i)) for i in range(4)]):
+    for _ in engine.run([(family, request(family, Net2Wider(0, 8 + i))) for i in range(4)]):
         print("trained", flush=True)
     sys.stdin.read()
 """
@@ -276,8 +279,8 @@ def test_busy_workers_end_with_it_too(tmp_path, ending):
             search.send_signal(ending)
         search.communicate(timeout=10)
     _, alive = psutil.wait_procs(workers, timeout=5)
-    for process in alive:
-        process.kill()
+    for each in alive:
+        each.kill()
     assert not alive
     assert search.returncode == (130 if ending == signal.SIGTERM else -ending)
     folders = any("workers" in path.name for path in (tmp_path / "out").iterdir())
@@ -315,7 +318,7 @@ def test_more_workers_than_memory_are_refused_before_anything_starts():
     ):
         pick_workers(EngineConfig(workers=100_000), images_of(0))
     # Automatic choice takes what fits, and where nothing does, says what to do.
-    one = int((free_memory() - pool.OWN_MEMORY - pool.LEAST_MEMORY) / 4 * 0.9)
+    one = int((free_memory() - share.OWN_MEMORY - share.LEAST_MEMORY) / 4 * 0.9)
     assert pick_workers(EngineConfig(), images_of(one)).count == 1
     with pytest.raises(InvalidConfiguration, match=r"at least 4000\.3 GB of memory, and .* are free.*--engine inline"):
         pick_workers(EngineConfig(), images_of(10**12))
@@ -341,17 +344,17 @@ def test_workers_that_are_ended_while_they_start_up_say_nothing(tmp_path, capfd,
     assert capfd.readouterr().err == ""
 
 
-def test_no_worker_is_started_for_no_children(family, tmp_path):
+def test_no_worker_is_started_for_no_children(tmp_path):
     engine = PoolEngine(TWO, DIGITS, tmp_path)
     before = {each.pid for each in workers()}
-    assert list(engine.run(family, [])) == []
+    assert list(engine.run([])) == []
     assert {each.pid for each in workers()} == before
     assert not list(tmp_path.iterdir())
 
 
 def test_workers_have_the_memory_of_a_step_each():
     """A worker was given the memory that small networks need, however large the start network's values are."""
-    config, free = EngineConfig(), free_memory() - pool.OWN_MEMORY
+    config, free = EngineConfig(), free_memory() - share.OWN_MEMORY
     assert pick_workers(config, images_of(0), step=free // 3).count == 1
     assert pick_workers(EngineConfig(workers=1), images_of(0), step=free // 3).memory > free * 2 // 3
     with pytest.raises(InvalidConfiguration, match=r"A worker needs at least .* GB of memory.*smaller batches"):
@@ -404,5 +407,5 @@ def test_an_engine_that_makes_no_sense_is_refused(options):
 
 
 def test_reasons():
-    assert pool._reason(3) == "WorkerEnded: its process ended with exit code 3"
-    assert pool._reason(-signal.SIGSEGV) == "WorkerEnded: its process was ended by SIGSEGV"
+    assert process._reason(3) == "WorkerEnded: its process ended with exit code 3"
+    assert process._reason(-signal.SIGSEGV) == "WorkerEnded: its process was ended by SIGSEGV"

@@ -44,7 +44,9 @@ def undisturbed(family, asked, tmp_path_factory):
 
 
 def run(engine, family, requests):
-    return {number: without_seconds(child.result) for number, child in engine.run(family, requests)}
+    return {
+        number: without_seconds(child.result) for number, child in engine.run([(family, each) for each in requests])
+    }
 
 
 def ray_workers():
@@ -60,7 +62,9 @@ def test_results_and_faults(family, asked, undisturbed):
         bad = replace(asked[2], recipe=replace(RECIPE, learning_rate=1e30))
         endless = replace(asked[6], recipe=replace(RECIPE, epochs=10**7))
         results = {}
-        for number, child in engine.run(family, [*asked[:2], bad, *asked[3:6], endless, *asked[7:]]):
+        for number, child in engine.run(
+            [(family, each) for each in [*asked[:2], bad, *asked[3:6], endless, *asked[7:]]]
+        ):
             results[number] = without_seconds(child.result)
             if len(results) == 4:
                 time.sleep(0.3)
@@ -85,7 +89,7 @@ def test_children_of_a_lost_machine_are_trained_on_another(family, asked, undist
     engine = RayEngine(replace(LOCAL, workers="auto", ray_address=cluster.address, child_seconds=None), DIGITS)
     try:
         results = {}
-        for number, child in engine.run(family, asked):
+        for number, child in engine.run([(family, each) for each in asked]):
             results[number] = without_seconds(child.result)
             if len(results) == 3:
                 cluster.remove_node(other, allow_graceful=False)

@@ -12,7 +12,8 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Result
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import ChildTrainer
-from eas_tf.evaluation.engine import InlineEngine
+from eas_tf.evaluation.engines import InlineEngine
+from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.stopping import keeps_up, median_floors
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.runs.record import Network, Record, Run
@@ -58,7 +59,7 @@ def engine(trainer):
 
 
 def train(engine, family, asked):
-    return next(iter(engine.run(family, [asked])))[1]
+    return next(iter(engine.run([(family, asked)])))[1]
 
 
 def test_to_be_watched_changes_nothing(family, engine):
@@ -88,7 +89,7 @@ def test_floors_come_from_earlier_calls_only(family, engine, tmp_path):
     asked = [request(family, sibling) for sibling in SIBLINGS]
     for each in asked:
         cache.put(family, replace(each, floors=()), perfect)
-    evaluator = TrainEvaluator(family, engine, validation_images=359, stopping="median", cache=cache)
+    evaluator = TrainEvaluator(Families([family]), engine, validation_images=359, stopping="median", cache=cache)
     other = request(family, Net2Deeper(1, 1, 3))
     first = list(evaluator.evaluate([*asked, other]))
     assert [result.reused for result in first] == [True] * 5 + [False]
@@ -104,7 +105,9 @@ def test_floors_come_from_earlier_calls_only(family, engine, tmp_path):
 
 
 def test_off_looks_at_nothing(family, engine):
-    (result,) = TrainEvaluator(family, engine, validation_images=359).evaluate([request(family, SIBLINGS[1])])
+    (result,) = TrainEvaluator(Families([family]), engine, validation_images=359).evaluate(
+        [request(family, SIBLINGS[1])]
+    )
     assert result.curve == ()
 
 

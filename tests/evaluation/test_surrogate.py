@@ -154,6 +154,5 @@ def test_results_are_deterministic_and_in_the_order_asked(networks, seed):
 
 def test_it_says_what_the_environment_asks_of_an_evaluator():
     surrogate = SurrogateEvaluator(PAPER)
-    assert surrogate.parent == ""
     assert surrogate.validation_images == 5_000
     assert DEPTHS == (2, 3)

@@ -16,7 +16,8 @@ from eas_tf.errors import InvalidConfiguration, InvalidData, Stopped
 from eas_tf.evaluation import Result
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import ChildTrainer
-from eas_tf.evaluation.engine import InlineEngine
+from eas_tf.evaluation.engines import InlineEngine
+from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.evaluation.start import start_family, train_start
 from eas_tf.evaluation.train import TrainEvaluator
@@ -48,7 +49,7 @@ def family(family_and_start):
 
 
 def evaluator_of(family, engine, **options):
-    return TrainEvaluator(family, engine, validation_images=len(DIGITS.x_val), **options)
+    return TrainEvaluator(Families([family]), engine, validation_images=len(DIGITS.x_val), **options)
 
 
 def test_children_inherit_and_results_come_in_order(family_and_start, engine):
@@ -243,7 +244,7 @@ def test_a_parent_that_has_changed_is_refused(family, trainer, tmp_path):
     save_network(graph.replaced({changed.name: changed}), path)
     engine = InlineEngine(ChildTrainer(trainer, DIGITS))
     with pytest.raises(InvalidConfiguration, match="has changed"):
-        list(engine.run(replace(family, parent=path), [request(family, WIDER)]))
+        list(engine.run([(replace(family, parent=path), request(family, WIDER))]))
 
 
 def test_the_start_network_is_trained_once_and_kept_by_content(trainer, tmp_path):
@@ -274,5 +275,4 @@ def test_validation_images_are_counted(family_and_start, engine):
     family, start = family_and_start
     evaluator = evaluator_of(family, engine)
     assert evaluator.validation_images == 359
-    assert evaluator.parent == start.graph.digest
     assert np.isfinite(start.loss)

@@ -11,9 +11,9 @@ import pytest
 
 from eas_tf.architecture import PlainCNN
 from eas_tf.errors import StorageFailed
-from eas_tf.evaluation import Request, Result
+from eas_tf.evaluation import Request, Result, SurrogateEvaluator
 from eas_tf.evaluation.child import Child
-from eas_tf.evaluation.engine import SurrogateEngine
+from eas_tf.evaluation.engine import LookupEngine
 from eas_tf.files import write_whole
 from eas_tf.runs.directory import RunDirectory
 from eas_tf.runs.interruption import Interruption
@@ -23,6 +23,7 @@ from eas_tf.search.config import SearchConfig
 from eas_tf.search.limits import Limits
 from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
+from eas_tf.search.rows import row
 from eas_tf.surgery import initialise, lower
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
@@ -39,13 +40,16 @@ def test_networks_stay_under_the_bound_that_keep_implies(tmp_path, capsys, count
     largest = 0
     with RunDirectory(plan.config.output, Run(config="{}", versions="{}", fingerprint="", created="")) as run:
         limits = Limits(plan.config, Interruption(""), 0.0)
-        networks = Networks(plan, run, SurrogateEngine(plan.space), None, limits, Progress(count + 1))
+        networks = Networks(plan, run, LookupEngine(SurrogateEvaluator(plan.space)), None, limits, Progress(count + 1))
         for number in range(count + 1):
             request = Request(parent="", transformations=(), architecture=start, seed=number)
             accuracy = 0.5 + 0.4 * (1 - math.exp(-number / 100)) + 0.1 * rng.random()
             child = Child(result=Result(accuracy=accuracy, loss=1.0, seconds=0.1), graph=graph)
             kind = "child" if number else "start"
-            networks.add(networks.row(number, kind, request, child, stage=1, batch=1, epochs=1), graph)
+            networks.add(
+                row(plan, number, kind, request, child, parent=0 if number else None, stage=1, batch=1, epochs=1),
+                graph,
+            )
             largest = max(largest, sum(path.stat().st_size for path in run.path.rglob("*.keras")))
         one = run.weights(0).stat().st_size
         assert largest <= (keep + 4) * one * 1.01

@@ -11,7 +11,7 @@ def rewards(agent_name, batches):
     spaces = envs.single_observation_space, envs.single_action_space
     agent = make_agent(agent_name, *spaces, rng=np.random.default_rng(0))
     envs.reset(seed=0)
-    return np.array([play(envs, agent)[0].mean() for _ in range(batches)])
+    return np.array([np.mean([outcome.reward for outcome in play(envs, agent)[0]]) for _ in range(batches)])
 
 
 def test_reinforce_learns_what_random_search_does_not():

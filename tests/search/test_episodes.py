@@ -48,8 +48,8 @@ class Watching:
         rare = self.rng.random(mask["widen"].shape) < 0.15
         return self.agent.act(observation, {**mask, "widen": mask["widen"] & rare})
 
-    def learn(self, rewards):
-        return self.agent.learn(rewards)
+    def learn(self, outcomes):
+        return self.agent.learn(outcomes)
 
 
 @pytest.mark.parametrize("name", ["random", "reinforce"])
@@ -58,12 +58,15 @@ def test_the_first_episode_of_each_environment_counts_and_no_other(name):
     spaces = envs.single_observation_space, envs.single_action_space
     agent = Watching(make_agent(name, *spaces, rng=np.random.default_rng(0)), np.random.default_rng(1))
     envs.reset(seed=0)
-    rewards, account = play(envs, agent)
+    outcomes, account = play(envs, agent)
     ends = np.array([over for _, _, over, *_ in envs.steps])
     first = ends.argmax(axis=0)
     assert len(set(first)) > 1
     assert len(envs.steps) == first.max() + 1
-    np.testing.assert_array_equal(rewards, [envs.steps[at][1][i] for i, at in enumerate(first)])
+    assert [outcome.reward for outcome in outcomes] == [envs.steps[at][1][i] for i, at in enumerate(first)]
+    assert [outcome.architecture for outcome in outcomes] == [
+        envs.steps[at][4]["architecture"][i] for i, at in enumerate(first)
+    ]
     for step, (kind, mask) in enumerate(agent.asked):
         np.testing.assert_array_equal(kind == 2, step > first)
         assert not mask["widen"][step > first].any()

@@ -92,11 +92,12 @@ class CellSpace:
         return 2 + OPERATIONS.index(layer.operation) if decided else 1, int(decided), layer.source
 
     def decision(self, state: State[Cell]) -> Decision | None:
-        """The operation of the next edge. It may be kept if there is one."""
+        """The operation of the next edge: any other than the one that is there, which may be kept."""
         if state.steps == len(EDGES):
             return None
-        decided = state.architecture.layers[state.steps].operation != "undecided"
-        return Decision("operation", b"\0" + b"\1" * len(OPERATIONS), may_pass=decided, focus=state.steps)
+        now = state.architecture.layers[state.steps].operation
+        mask = b"\0" + bytes(operation != now for operation in OPERATIONS)
+        return Decision("operation", mask, may_pass=now in OPERATIONS, focus=state.steps)
 
     def act(self, state: State[Cell], choice: Choice) -> State[Cell]:
         """The state after a choice.

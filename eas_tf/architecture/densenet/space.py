@@ -48,6 +48,8 @@ class DenseNetSpace(Layerwise[DenseNet]):
     """The kernel of every dense layer: there is nothing to choose."""
     schedule: tuple[str, ...] = SCHEDULE
     """The kind of each step of an episode."""
+    may_pass: bool = False
+    """Whether an episode may leave insertions out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

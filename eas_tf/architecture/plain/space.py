@@ -50,6 +50,8 @@ class PlainSpace(Layerwise[PlainCNN]):
     """Trainable weights, or None for no limit."""
     schedule: tuple[str, ...] = SCHEDULE
     """The kind of each step of an episode."""
+    may_pass: bool = False
+    """Whether an episode may leave insertions out."""
 
     def __post_init__(self) -> None:
         for what, rungs, most in (
