@@ -106,8 +106,8 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
 
 def _no_network(plan: Plan, reason: str) -> NoNetwork:
     return NoNetwork(
-        f"{reason}, and the start network is not at its end. Its epochs so far are kept. To go on: --resume "
-        f"{quote(str(plan.config.output))} with a larger --max-hours."
+        f"{reason}, and the start network is not at its end. Its epochs so far are kept. To go on: `resume` "
+        f"{quote(str(plan.config.output))} with a larger `max_hours`."
     )
 
 
@@ -379,7 +379,7 @@ def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None
     for line in filter(None, unseen):
         progress.say(line)
     if any(unseen) and metric == "accuracy":
-        progress.say("A new search with --metric balanced_accuracy counts every class alike, however rare it is.")
+        progress.say("A new search with metric balanced_accuracy counts every class alike, however rare it is.")
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
