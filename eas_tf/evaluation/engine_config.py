@@ -28,17 +28,17 @@ class EngineConfig:
     """median: a child ends early that is worse than the median of earlier ones after as many epochs. watch: all are
     trained to their end, and their accuracy after each epoch is recorded. Both cost a validation after each epoch."""
     ray_address: str = "auto"
-    """Where the Ray cluster is, for --engine ray: auto for the one of this machine, local for a new one."""
+    """Where the Ray cluster is, for engine ray: auto for the one of this machine, local for a new one."""
 
     def __post_init__(self) -> None:
         if self.engine not in (*get_args(EngineName), "surrogate"):
             raise InvalidConfiguration(f"The engines are {', '.join(get_args(EngineName))}. Received: {self.engine!r}")
         if self.stopping not in get_args(StoppingName):
             rules = ", ".join(get_args(StoppingName))
-            raise InvalidConfiguration(f"stopping is one of {rules}. Received: {self.stopping!r}")
+            raise InvalidConfiguration(f"`stopping` is one of {rules}. Received: {self.stopping!r}")
         if self.workers != "auto" and self.workers < 1:
-            raise InvalidConfiguration(f'workers is "auto" or at least 1. Received: {self.workers!r}')
+            raise InvalidConfiguration(f'`workers` is "auto" or at least 1. Received: {self.workers!r}')
         if self.workers_per_gpu < 1:
-            raise InvalidConfiguration(f"workers_per_gpu must be at least 1. Received: {self.workers_per_gpu}")
+            raise InvalidConfiguration(f"`workers_per_gpu` must be at least 1. Received: {self.workers_per_gpu}")
         if self.child_seconds is not None and not 0 < self.child_seconds < inf:
-            raise InvalidConfiguration(f"child_seconds must be positive. Received: {self.child_seconds}")
+            raise InvalidConfiguration(f"`child_seconds` must be positive. Received: {self.child_seconds}")

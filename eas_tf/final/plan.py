@@ -67,10 +67,10 @@ class FinalConfig:
         object.__setattr__(self, "run", expanded(self.run))
         if not 1 <= self.seeds <= MOST_SEEDS or self.seed < 0:
             raise InvalidConfiguration(
-                f"--seeds must be from 1 to {MOST_SEEDS}, --seed not negative. Received: {self.seeds}, {self.seed}"
+                f"`seeds` must be from 1 to {MOST_SEEDS}, `seed` not negative. Received: {self.seeds}, {self.seed}"
             )
         if not 0 <= self.checkpoint_seconds < inf:
-            raise InvalidConfiguration(f"--checkpoint-seconds must be 0 or more. Received: {self.checkpoint_seconds}")
+            raise InvalidConfiguration(f"`checkpoint_seconds` must be 0 or more. Received: {self.checkpoint_seconds}")
         _ = self.recipe
 
     @property
@@ -126,7 +126,7 @@ class FinalPlan:
         images = data.load(dataset, data_dir=data_dir, crop_and_flip=crop_and_flip)
         if images.fingerprint != run.fingerprint:
             raise InvalidConfiguration(
-                f"{dataset} does not hold the images of the search: name them with --dataset or --data-dir. Expected "
+                f"{dataset} does not hold the images of the search: name them with `dataset` or `data_dir`. Expected "
                 f"fingerprint {run.fingerprint[:12]}... Received: {images.fingerprint[:12]}..."
             )
         _check_images(config, images)
@@ -198,12 +198,12 @@ def _check_images(config: FinalConfig, images: ImageData) -> None:
     """
     if config.all_data and (images.x_test is None or not len(images.x_test)):
         raise InvalidData(
-            f"{images.name} has no test images, so that --all-data would leave none to measure an accuracy on: leave "
+            f"{images.name} has no test images, so that `all_data` would leave none to measure an accuracy on: leave "
             "it out."
         )
     side = min(images.input_shape[:2])
     if config.cutout > side:
-        raise InvalidConfiguration(f"--cutout is at most the {side} pixels of an image. Received: {config.cutout}")
+        raise InvalidConfiguration(f"`cutout` is at most the {side} pixels of an image. Received: {config.cutout}")
 
 
 def all_together(images: ImageData) -> ImageData:

@@ -115,23 +115,23 @@ class SearchConfig(EngineConfig):
         check_metric(self.metric)
         if self.metric != "accuracy" and self.engine == "surrogate":
             raise InvalidConfiguration(
-                f"--metric {self.metric} needs networks that are trained: leave it out, or --engine surrogate."
+                f"`metric` {self.metric} needs networks that are trained: leave it out, or `engine` surrogate."
             )
         if self.extend and not self.resume:
-            raise InvalidConfiguration("--extend adds to a finished run: name it with --resume DIR.")
+            raise InvalidConfiguration("`extend` adds to a finished run: name it with `resume`.")
         if self.cache and self.output and self.cache.is_relative_to(self.output):
-            raise InvalidConfiguration(f"--cache outlives a run: name a file that is not in --output {self.output}")
+            raise InvalidConfiguration(f"`cache` outlives a run: name a file that is not in `output` {self.output}")
         if self.dry_run and (self.resume or self.engine == "surrogate"):
             raise InvalidConfiguration(
-                "--dry-run estimates a new search that trains: leave out --resume, and --engine surrogate."
+                "`dry_run` estimates a new search that trains: leave out `resume`, and `engine` surrogate."
             )
         if self.space is not None and not hasattr(space_named(self.space), "schedule"):
             raise InvalidConfiguration(
-                f"--space {self.space} has no networks that grow: it is for environments, such as EAS-NASBench201-v0."
+                f"`space` {self.space} has no networks that grow: it is for environments, such as EAS-NASBench201-v0."
             )
         if self.strategy == "mirrored" and self.engine != "inline":
             raise InvalidConfiguration(
-                "--strategy mirrored trains one network at a time on all devices: add --engine inline. Where a network "
+                "`strategy` mirrored trains one network at a time on all devices: add `engine` inline. Where a network "
                 "fits on one device, several at once are faster."
             )
 
@@ -139,20 +139,18 @@ class SearchConfig(EngineConfig):
         for name in ("networks", "epochs", "start_epochs", "batch", "max_params", "max_networks", "patience", "keep"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InvalidConfiguration(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
+                raise InvalidConfiguration(f"`{name}` must be at least 1. Received: {value}")
         for name in ("deepen_steps", "widen_steps", "seed", "promote_epochs", "restart_every"):
             if (getattr(self, name) or 0) < 0:
-                raise InvalidConfiguration(
-                    f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
-                )
+                raise InvalidConfiguration(f"`{name}` must not be negative. Received: {getattr(self, name)}")
         check_dropout(self.dropout)
         if not self.deepen_steps + self.widen_steps:
-            raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
+            raise InvalidConfiguration("An episode needs a step: set `deepen_steps` or `widen_steps` to at least 1.")
         if self.max_hours is not None and not 0 < self.max_hours < inf:
-            raise InvalidConfiguration(f"--max-hours must be positive. Received: {self.max_hours}")
+            raise InvalidConfiguration(f"`max_hours` must be positive. Received: {self.max_hours}")
         if min(self.stage_sizes, default=0) < 1:
             raise InvalidConfiguration(
-                f"--stages is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
+                f"`stages` is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
             )
 
     @property

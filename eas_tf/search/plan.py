@@ -60,11 +60,11 @@ class Plan:
         notes, count = [images.note, *images.cautions], len(images.x_train)
         if resolved.batch > count and config.batch is None:
             batch, why = fitting_batch(resolved.batch, count)
-            notes.append(f"--batch is {why}")
+            notes.append(f"batch is {why}")
             resolved = replace(resolved, batch=batch)
         if resolved.batch > count:
             raise InvalidConfiguration(
-                f"--batch must be at most the {count} training images. Received: {resolved.batch}"
+                f"`batch` must be at most the {count} training images. Received: {resolved.batch}"
             )
         recipe = Recipe(
             epochs=resolved.epochs,

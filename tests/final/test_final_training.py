@@ -373,7 +373,7 @@ def test_one_process_at_a_time(stopped):
 
 
 def test_without_weights_there_is_a_way_on(run):
-    with pytest.raises(InvalidConfiguration, match=r"--from-scratch, or train one whose weights are kept: 0, 1\."):
+    with pytest.raises(InvalidConfiguration, match=r"`from_scratch`, or train one whose weights are kept: 0, 1\."):
         train(run, network=4)
     shutil.copy(run / "start.keras", run / "weights" / "1.keras")
     with pytest.raises(RunDamaged, match=r"1\.keras is another network"):
