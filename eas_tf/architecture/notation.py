@@ -28,13 +28,31 @@ class Notation:
         forms: For each name the layer's class, what is expected in words, and the pattern of its arguments.
         followers: Which layers may follow which; after one without followers the string ends.
         first: With which layers a string begins.
+        order: The order in words, as errors tell it.
         repeated: Layers of which `3xD(12)` writes several.
     """
 
     forms: Mapping[str, tuple[type[Any], str, re.Pattern[str]]]
     followers: Mapping[type[Any], tuple[type[Any], ...]]
     first: tuple[type[Any], ...]
+    order: str
     repeated: tuple[type[Any], ...] = ()
+
+    def check_order(self, layers: Sequence[Any]) -> None:
+        """Refuse layers in an order that no string has.
+
+        Raises:
+            InvalidArchitecture: Naming the first layer that is out of place, or what is missing behind the last one.
+        """
+        expected = self.first
+        for index, layer in enumerate(layers):
+            if type(layer) not in expected:
+                place = f"follow {layers[index - 1]}" if index else "be the first"
+                raise InvalidArchitecture(f"Layer {index}, {layer}, cannot {place}: {self.order}.")
+            expected = self.followers[type(layer)]
+        if expected:
+            last = layers[-1] if layers else "no layers"
+            raise InvalidArchitecture(f"Expected {self._expected(expected)} at the end: {self.order}. Received: {last}")
 
     def read(self, text: str, position: int = 0) -> list[Any]:
         """The layers of a string, from `position` on.

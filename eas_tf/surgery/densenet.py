@@ -4,7 +4,7 @@ A new dense layer's channels are copies of channels that are there, so that ever
 concatenations, takes them in with shares. Where they are copied from depends on the order within a dense layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from eas_tf.architecture import Conv, DenseLayer, DenseNet, Net2Deeper, Net2Wider, Shape, Softmax, Transition
-from eas_tf.architecture.densenet.network import BOTTLENECK, DenseNetLayer
+from eas_tf.architecture.densenet.network import BOTTLENECK
 from eas_tf.errors import IllegalTransformation
 from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
 from eas_tf.surgery.deepen import NOISE as IDENTITY_NOISE
@@ -29,8 +29,10 @@ from eas_tf.surgery.parts import (
     entrance,
     linked,
     normalised,
+    placed,
     relu,
     unlinked,
+    with_room,
 )
 from eas_tf.surgery.remapping import with_channel_map
 from eas_tf.surgery.rules.rule import channel_count
@@ -41,14 +43,14 @@ from eas_tf.surgery.widen import widen_graph
 def lower(architecture: DenseNet, mean: Sequence[float], std: Sequence[float]) -> LayerGraph:
     """The layer graph of a DenseNet; see `eas_tf.surgery.lower`."""
     nodes = entrance(architecture.input_shape, mean, std)
-    for chain in _chains(architecture):
-        nodes += _joined(chain, nodes[-1].name)
+    for index, chain in enumerate(_chains(architecture)):
+        nodes += _joined(placed(chain, index), nodes[-1].name)
     return LayerGraph(tuple(nodes), (nodes[-1].name,))
 
 
 def _widened(
     graph: LayerGraph,
-    architecture: DenseNet,
+    architecture: DenseNet,  # noqa: ARG001 - the graph says all
     move: Net2Wider,
     *,
     rng: np.random.Generator,
@@ -58,11 +60,10 @@ def _widened(
 
     A bottleneck is widened first, so that its layer's last convolution has as many inputs as there are filters for.
     """
-    nodes = _nodes_of(graph, architecture, move.layer)
-    *bottleneck, main = (node.name for node in nodes if node.layer == "Conv2D")
-    widths = [*((name, BOTTLENECK * move.width) for name in bottleneck), (main, move.width)]
-    for name, width in widths:
-        graph = widen_graph(graph, name, width, rng=rng, symmetry_breaking=symmetry_breaking)
+    layer = graph.parts(move.layer)
+    for role, width in (("bottleneck_conv", BOTTLENECK * move.width), ("conv", move.width)):
+        if role in layer:
+            graph = widen_graph(graph, layer[role].name, width, rng=rng, symmetry_breaking=symmetry_breaking)
     return graph
 
 
@@ -80,74 +81,70 @@ def _deepened(
         IllegalTransformation: If the moments that the new layer's batch norm needs were not measured.
     """
     index, child = move.index_in(architecture), move.apply(architecture)
-    above, noisy = _nodes_of(graph, architecture, index - 1), symmetry_breaking == "noise"
+    above, noisy = graph.parts(index - 1), symmetry_breaking == "noise"
     template = _chain(child, index, "inserted")
     new = _identity_layer if architecture.kind == "DenseNet-post" else _copied_layer
     chain, drawn = new(graph, above, template, rng=rng, noisy=noisy)
-    before = above[-1]
+    before = above["concat"]
     replicas = ChannelMap.of(np.concatenate([np.arange(channel_count(before)), drawn]), rng=rng, equal_shares=noisy)
-    inserted = graph.inserted(before.name, chain)
-    # Its nodes are linked one after the other there, and named so that no names are twice.
-    start = inserted.nodes.index(inserted[before.name]) + 1
-    put = inserted.nodes[start : start + len(chain)]
-    join = put[-1]
+    inserted = with_room(graph, index).inserted(before.name, placed(chain, index))
+    join = inserted.parts(index)["concat"]
     inserted = inserted.replaced({join.name: replace(join, inputs=(before.name, *join.inputs))})
     return with_channel_map(inserted, join.name, replicas)
 
 
 def _copied_layer(
-    graph: LayerGraph, above: Sequence[Node], template: Sequence[Node], *, rng: np.random.Generator, noisy: bool
-) -> tuple[list[Node], np.ndarray]:
+    graph: LayerGraph, above: Mapping[str, Node], template: Mapping[str, Node], *, rng: np.random.Generator, noisy: bool
+) -> tuple[dict[str, Node], np.ndarray]:
     """A layer that computes what the one above it does, and which of the channels before it its own repeat, `[new]`.
 
     It is the paper's code's. The copied layer's own channels, which reach the copy too, have weights of zero there, and
     are normalised by their moments. The copy's filters are drawn with replacement from the copied layer's.
     """
-    main = above[-2]
+    main = above["conv"]
     moments = _known(moments_of(graph, main.name), main)
-    own, growth = len(moments.mean), channel_count(template[-2])
+    own, growth = len(moments.mean), channel_count(template["conv"])
     drawn = rng.integers(own, size=growth)
-    pairs = zip(template, above, strict=True)
-    chain = [replace(node, weights=same.weights, moments=same.moments) for node, same in pairs]
-    first = next(place for place, node in enumerate(chain) if node.layer == "Conv2D")
+    chain = {
+        role: replace(node, weights=above[role].weights, moments=above[role].moments) for role, node in template.items()
+    }
+    first = "bottleneck_" if "bottleneck_conv" in chain else ""
+    norm, conv = f"{first}norm", f"{first}conv"
     ones, nothing = np.ones(own, np.float32), np.zeros(own, np.float32)
     fresh = ones, nothing, moments.mean.astype(np.float32), moments.variance.astype(np.float32)
-    chain[0] = replace(
-        chain[0],
-        weights=tuple([np.concatenate(each) for each in zip(chain[0].weights, fresh, strict=True)]),
-    )
-    (kernel,) = chain[first].weights
+    norms = zip(chain[norm].weights, fresh, strict=True)
+    chain[norm] = replace(chain[norm], weights=tuple([np.concatenate(each) for each in norms]))
+    (kernel,) = chain[conv].weights
     more = np.zeros((*kernel.shape[:-2], own, kernel.shape[-1]), np.float32)
-    chain[first] = replace(chain[first], weights=(np.concatenate([kernel, more], -2),))
-    for place in (*range(first), len(chain) - 1):  # These have more channels than what they were copied from.
-        chain[place] = replace(chain[place], moments=None)
-    (kernel,) = chain[-2].weights
-    chain[-2] = replace(chain[-2], weights=(np.take(kernel, drawn, -1),), moments=moments[drawn])
+    chain[conv] = replace(chain[conv], weights=(np.concatenate([kernel, more], -2),))
+    for role in (norm, f"{first}relu", "concat"):  # These have more channels than what they were copied from.
+        chain[role] = replace(chain[role], moments=None)
+    (kernel,) = chain["conv"].weights
+    chain["conv"] = replace(chain["conv"], weights=(np.take(kernel, drawn, -1),), moments=moments[drawn])
     if noisy:
-        chain[-2] = _with_noise(chain[-2], REPLICA_NOISE * float(kernel.std()), rng)
-    return chain, channel_count(above[-1]) - own + drawn
+        chain["conv"] = _with_noise(chain["conv"], REPLICA_NOISE * float(kernel.std()), rng)
+    return chain, channel_count(above["concat"]) - own + drawn
 
 
 def _identity_layer(
-    graph: LayerGraph, above: Sequence[Node], template: Sequence[Node], *, rng: np.random.Generator, noisy: bool
-) -> tuple[list[Node], np.ndarray]:
+    graph: LayerGraph, above: Mapping[str, Node], template: Mapping[str, Node], *, rng: np.random.Generator, noisy: bool
+) -> tuple[dict[str, Node], np.ndarray]:
     """A layer of identity filters, each on an input channel drawn at random: EAS paper, Eq. 5.
 
     Exact where the values that arrive are never negative and the ReLU is behind the convolution.
     """
-    main, norm, *others = template
-    inputs, growth = channel_count(above[-1]), channel_count(main)
+    main, before = template["conv"], above["concat"]
+    inputs, growth = channel_count(before), channel_count(main)
     drawn = rng.integers(inputs, size=growth)
-    moments = _known(moments_of(graph, above[-1].name), above[-1])[drawn]
+    moments = _known(moments_of(graph, before.name), before)[drawn]
     kernel = np.zeros(main.weights[0].shape, np.float32)
     centre = [size // 2 for size in main.weights[0].shape[:2]]
     kernel[(*centre, drawn, np.arange(growth))] = 1
     identity = replace(main, weights=(kernel,))
     if noisy:
         identity = _with_noise(identity, IDENTITY_NOISE * float(kernel.std()), rng)
-    *relus, join = others
-    layer = [identity, identity_norm(norm, moments), *relus]
-    return [*(replace(node, moments=moments) for node in layer), join], drawn
+    layer = {"conv": identity, "norm": identity_norm(template["norm"], moments), "relu": template["relu"]}
+    return {**template, **{role: replace(node, moments=moments) for role, node in layer.items()}}, drawn
 
 
 def _with_noise(node: Node, std: float, rng: np.random.Generator) -> Node:
@@ -163,29 +160,8 @@ def _known(moments: Moments | None, node: Node) -> Moments:
     return moments
 
 
-def _nodes_of(graph: LayerGraph, architecture: DenseNet, index: int) -> list[Node]:
-    """The nodes of layer number `index`; a graph has them in the order in which `lower` makes them, under any names."""
-    lengths = [_length(architecture, layer) for layer in architecture.layers]
-    start = len(graph.nodes) - sum(lengths[index:])
-    return list(graph.nodes[start : start + lengths[index]])
-
-
-def _length(architecture: DenseNet, layer: DenseNetLayer) -> int:
-    """How many nodes a layer is made of."""
-    behind = architecture.kind == "DenseNet-post"
-    match layer:
-        case Conv():
-            return 3 if behind else 1
-        case DenseLayer():
-            return 7 if architecture.bottleneck else 4
-        case Transition():
-            return 4
-        case Softmax():
-            return 3 if behind else 5
-
-
-def _chains(architecture: DenseNet) -> list[list[Node]]:
-    """The nodes of each layer, not yet linked, named `conv_1`, `dense_1_1`, …, `transition_1` and so on."""
+def _chains(architecture: DenseNet) -> list[dict[str, Node]]:
+    """The nodes of each layer by role, not yet linked, named `conv_1`, `dense_1_1`, …, `transition_1` and so on."""
     chains = []
     block, number = 1, 0
     for index, layer in enumerate(architecture.layers):
@@ -196,35 +172,41 @@ def _chains(architecture: DenseNet) -> list[list[Node]]:
     return chains
 
 
-def _chain(architecture: DenseNet, index: int, name: str) -> list[Node]:
-    """The nodes of one layer, not yet linked."""
+def _chain(architecture: DenseNet, index: int, name: str) -> dict[str, Node]:
+    """The nodes of one layer by role, not yet linked."""
     layer, before = architecture.layers[index], architecture.shape_before(index)
     behind = architecture.kind == "DenseNet-post"
     match layer:
         case Conv(filters=filters, kernel=kernel):
             main = convolution(name, filters, kernel, before)
-            return normalised(main) if behind else [main]
+            return normalised("conv", main) if behind else {"conv": main}
         case DenseLayer(growth=growth):
-            join = unlinked(keras.layers.Concatenate(name=f"{name}_joined", **FLOAT), architecture.shapes[index])
+            concat = unlinked(keras.layers.Concatenate(name=f"{name}_joined", **FLOAT), architecture.shapes[index])
             if architecture.bottleneck:
-                bottleneck = _preceded(convolution(f"{name}_bottleneck", BOTTLENECK * growth, 1, before), before)
+                narrow = convolution(f"{name}_bottleneck", BOTTLENECK * growth, 1, before)
+                bottleneck = {f"bottleneck_{role}": node for role, node in _preceded(narrow, before).items()}
                 before = (*before[:2], BOTTLENECK * growth)
-                return [*bottleneck, *_preceded(convolution(name, growth, 3, before), before), join]
+                return {**bottleneck, **_preceded(convolution(name, growth, 3, before), before), "concat": concat}
             main = convolution(name, growth, 3, before)
-            return [*(normalised(main) if behind else _preceded(main, before)), join]
+            return {**(normalised("conv", main) if behind else _preceded(main, before)), "concat": concat}
         case Transition(filters=filters):
             main = convolution(name, filters, 1, before)
             pool = unlinked(keras.layers.AveragePooling2D(2, name=f"{name}_pool", **IMAGES), architecture.shapes[index])
-            return [*(normalised(main) if behind else _preceded(main, before)), pool]
+            return {**(normalised("conv", main) if behind else _preceded(main, before)), "pool": pool}
         case Softmax(classes=classes):
-            norms = [] if behind else [batch_norm(f"{name}_bn", before), relu(f"{name}_relu", before)]
-            average = unlinked(keras.layers.GlobalAveragePooling2D(name="average", **IMAGES), before[-1:])
-            return [*norms, average, *classifier(before[-1], classes)]
+            pool = unlinked(keras.layers.GlobalAveragePooling2D(name="average", **IMAGES), before[-1:])
+            end = {"pool": pool, **classifier(before[-1], classes)}
+            return end if behind else {**_rectified(name, before), **end}
 
 
-def _preceded(main: Node, before: Shape) -> list[Node]:
-    """Batch norm, ReLU, and a convolution."""
-    return [batch_norm(f"{main.name}_bn", before), relu(f"{main.name}_relu", before), main]
+def _rectified(name: str, before: Shape) -> dict[str, Node]:
+    """Batch norm and ReLU, by role."""
+    return {"norm": batch_norm(f"{name}_bn", before), "relu": relu(f"{name}_relu", before)}
+
+
+def _preceded(main: Node, before: Shape) -> dict[str, Node]:
+    """Batch norm, ReLU, and a convolution, by role."""
+    return {**_rectified(main.name, before), "conv": main}
 
 
 def _joined(chain: Sequence[Node], before: str) -> list[Node]:

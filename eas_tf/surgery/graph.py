@@ -49,6 +49,18 @@ class LayerGraph:
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
 
+    @cached_property
+    def _by_path(self) -> dict[tuple[int, ...], dict[str, Node]]:
+        found: dict[tuple[int, ...], dict[str, Node]] = defaultdict(dict)
+        for node in self.nodes:
+            if node.part:
+                found[node.part.path][node.part.role] = node
+        return found
+
+    def parts(self, *path: int) -> Mapping[str, Node]:
+        """The nodes of the layer at a path, by role; none in a graph that was read from a Keras model. See `Part`."""
+        return self._by_path.get(path, {})
+
     def shape(self, edge: str) -> tuple[int | None, ...]:
         """The shape of a tensor, without its batch axis."""
         node, _, output = edge.partition("//")

@@ -86,22 +86,25 @@ def transform(
             graph is another network's.
     """
     check_symmetry_breaking(symmetry_breaking)
-    _check_graph(parent, architecture)
-    kind, graph = _kind_of(architecture), parent
+    kind, graph = _kind_of(architecture), _with_parts(parent, architecture)
     for move in transformations:
         child = move.apply(architecture)
         if type(move) not in kind.MOVES:
             raise IllegalTransformation(f"Surgery has no way to carry out {move} on {architecture}.")
         graph = kind.MOVES[type(move)](graph, architecture, move, rng=rng, symmetry_breaking=symmetry_breaking)
         architecture = child
-    return graph.renamed([node.name for node in lower(architecture).nodes])
+    names = {node.part: node.name for node in lower(architecture).nodes}
+    return graph.renamed([names[node.part] for node in graph.nodes])
 
 
-def _check_graph(graph: LayerGraph, architecture: Architecture) -> None:
-    """Refuse a graph whose layers or shapes are not the architecture's."""
-    expected, received = ([(node.layer, node.shape) for node in each.nodes] for each in (lower(architecture), graph))
+def _with_parts(graph: LayerGraph, architecture: Architecture) -> LayerGraph:
+    """The graph with the architecture's parts, which no Keras file holds; other layers or shapes are refused."""
+    lowered = lower(architecture)
+    expected, received = ([(node.layer, node.shape) for node in each.nodes] for each in (lowered, graph))
     for place, (wanted, got) in enumerate(zip_longest(expected, received)):
         if wanted != got:
             raise InvalidConfiguration(
                 f"The graph is another network than {architecture}. Expected layer {place}: {wanted}. Received: {got}"
             )
+    pairs = zip(graph.nodes, lowered.nodes, strict=True)
+    return graph.replaced({node.name: replace(node, part=same.part) for node, same in pairs})

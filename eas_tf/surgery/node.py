@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import keras
 import numpy as np
@@ -26,6 +26,16 @@ class Slot:
     """Stands in a structure for tensor number `index` of a list that is kept beside it."""
 
     index: int
+
+
+class Part(NamedTuple):
+    """Which part of an architecture a node is; no two nodes of a graph have the same."""
+
+    path: tuple[int, ...]
+    """The index of its layer in the architecture; in a layer that is a tree, followed by the branches that lead to it.
+    Empty for a node that belongs to no layer: the input, its normalisation, flattening."""
+    role: str
+    """What the node does there, such as "conv", "norm", "relu", "pool" or "dense"."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,6 +91,8 @@ class Node:
     """Positional and keyword arguments of the call, with slots for the inputs. None for one tensor, or one list."""
     frame: Frame | None = None
     """Of a model within a model."""
+    part: Part | None = None
+    """Which part of an architecture it is; None in a graph that was read from a Keras model."""
     inner_outputs: tuple[str, ...] = ()
     """The tensors within it that a model within a model gives. What consumes them names them directly."""
 

@@ -22,10 +22,15 @@ from eas_tf.surgery.parts import (
     entrance,
     linked,
     normalised,
+    placed,
     unlinked,
+    with_room,
     zeros,
 )
 from eas_tf.surgery.widen import widen_graph
+
+#: The role of the node that a layer is named after.
+_ROLES: dict[type[Layer], str] = {Conv: "conv", Pool: "pool", Dense: "dense"}
 
 
 def lower(architecture: PlainCNN, mean: Sequence[float], std: Sequence[float]) -> LayerGraph:
@@ -37,22 +42,22 @@ def lower(architecture: PlainCNN, mean: Sequence[float], std: Sequence[float]) -
         if isinstance(layer, Dense | Softmax) and not flat:
             flat = True
             flatten = keras.layers.Flatten(name="flatten", **IMAGES)
-            nodes.append(unlinked(flatten, (prod(architecture.shape_before(index)),)))
-        nodes.extend(_chain(layer, architecture.shape_before(index), name))
+            nodes += placed({"flatten": unlinked(flatten, (prod(architecture.shape_before(index)),))})
+        nodes += placed(_chain(layer, architecture.shape_before(index), name), index)
     return LayerGraph((*before, *linked(nodes, before[-1].name)), (nodes[-1].name,))
 
 
 def _widened(
     graph: LayerGraph,
-    architecture: PlainCNN,  # noqa: ARG001 - the graph says all
+    architecture: PlainCNN,
     move: Net2Wider,
     *,
     rng: np.random.Generator,
     symmetry_breaking: SymmetryBreaking,
 ) -> LayerGraph:
     """The graph of `architecture` with one wider layer."""
-    name = _main_nodes(graph)[move.layer].name
-    return widen_graph(graph, name, move.width, rng=rng, symmetry_breaking=symmetry_breaking)
+    main = graph.parts(move.layer)[_ROLES[type(architecture.layers[move.layer])]]
+    return widen_graph(graph, main.name, move.width, rng=rng, symmetry_breaking=symmetry_breaking)
 
 
 def _deepened(
@@ -65,45 +70,35 @@ def _deepened(
 ) -> LayerGraph:
     """The graph of `architecture` with one more layer, the identity."""
     index, child = move.index_in(architecture), move.apply(architecture)
-    after = _input_of_layer(graph, index, move)
-    chain = _chain(child.layers[index], child.shape_before(index), "inserted")
-    return deepen_graph(graph, after, chain, rng=rng, symmetry_breaking=symmetry_breaking)
-
-
-def _main_nodes(graph: LayerGraph) -> list[Node]:
-    """The node that each layer of the architecture is named after, in order."""
-    kinds = ("Conv2D", "MaxPooling2D", "AveragePooling2D", "Dense")
-    return [node for node in graph.nodes if node.layer in kinds]
-
-
-def _input_of_layer(graph: LayerGraph, index: int, move: Net2Deeper) -> str:
-    """The node after which a new layer number `index` goes: a convolution goes before flattening."""
-    (before,) = _main_nodes(graph)[index].inputs
-    return graph[before].inputs[0] if graph[before].layer == "Flatten" and move.kernel else before
+    above = graph.parts(index - 1)
+    after = above["pool" if "pool" in above else "relu"]
+    if move.kernel is None and "dense" not in above:
+        after = graph.parts()["flatten"]
+    chain = placed(_chain(child.layers[index], child.shape_before(index), "inserted"), index)
+    return deepen_graph(with_room(graph, index), after.name, chain, rng=rng, symmetry_breaking=symmetry_breaking)
 
 
 def _names(architecture: PlainCNN) -> list[str]:
     """`conv_1`, `pool_1`, `conv_2`, …, `dense_1`, …, `logits`."""
-    stems = {Conv: "conv", Pool: "pool", Dense: "dense"}
     counts, names = Counter[str](), []
     for layer in architecture.layers[:-1]:
-        stem = stems[type(layer)]
+        stem = _ROLES[type(layer)]
         counts[stem] += 1
         names.append(f"{stem}_{counts[stem]}")
     return [*names, LOGITS]
 
 
-def _chain(layer: Layer, before: Shape, name: str) -> list[Node]:
-    """The nodes of one layer, not yet linked."""
+def _chain(layer: Layer, before: Shape, name: str) -> dict[str, Node]:
+    """The nodes of one layer by role, not yet linked."""
     match layer:
         case Conv(filters=filters, kernel=kernel, stride=stride):
-            return normalised(convolution(name, filters, kernel, before, stride))
+            return normalised("conv", convolution(name, filters, kernel, before, stride))
         case Dense(units=units):
             dense = keras.layers.Dense(units, use_bias=False, kernel_initializer="he_normal", name=name, **FLOAT)
-            return normalised(unlinked(dense, (units,), zeros(prod(before), units)))
+            return normalised("dense", unlinked(dense, (units,), zeros(prod(before), units)))
         case Pool(size=size, stride=stride, kind=kind):
             pool = keras.layers.MaxPooling2D if kind == "MAX" else keras.layers.AveragePooling2D
-            return [unlinked(pool(size, stride, name=name, **IMAGES), layer.output_shape(before))]
+            return {"pool": unlinked(pool(size, stride, name=name, **IMAGES), layer.output_shape(before))}
         case Softmax(classes=classes):
             return classifier(prod(before), classes)
 

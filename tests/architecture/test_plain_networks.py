@@ -168,22 +168,22 @@ def test_images_without_pixels_are_refused(input_shape):
 
 
 @pytest.mark.parametrize(
-    "layers",
+    ("layers", "named"),
     [
-        (),
-        (Softmax(10),),
-        (Conv(4, 3),),
-        (Dense(4), Softmax(10)),
-        (Pool(2, 2, "MAX"), Conv(4, 3), Softmax(10)),
-        (Conv(4, 3), Dense(4), Conv(4, 3), Softmax(10)),
-        (Conv(4, 3), Dense(4), Pool(1, 1, "AVG"), Softmax(10)),
-        (Conv(4, 3), Pool(2, 2, "MAX"), Pool(2, 2, "MAX"), Softmax(10)),
-        (Conv(4, 3), Softmax(10), Softmax(10)),
-        (Conv(4, 3), Softmax(10), Dense(4)),
+        ((), r"Expected C\(filters,kernel,stride\) at the end: .* Received: no layers"),
+        ((Softmax(10),), r"Layer 0, SM\(10\), cannot be the first: a plain network is"),
+        ((Conv(4, 3),), r"Expected C\(.*\), P\(.*\), FC\(units\), SM\(classes\) at the end: .* Received: C\(4,3,1\)"),
+        ((Dense(4), Softmax(10)), "cannot be the first"),
+        ((Pool(2, 2, "MAX"), Conv(4, 3), Softmax(10)), "cannot be the first"),
+        ((Conv(4, 3), Dense(4), Conv(4, 3), Softmax(10)), r"Layer 2, C\(4,3,1\), cannot follow FC\(4\)"),
+        ((Conv(4, 3), Dense(4), Pool(1, 1, "AVG"), Softmax(10)), r"cannot follow FC\(4\)"),
+        ((Conv(4, 3), Pool(2, 2, "MAX"), Pool(2, 2, "MAX"), Softmax(10)), r"cannot follow P\(2,2,MAX\)"),
+        ((Conv(4, 3), Softmax(10), Softmax(10)), r"cannot follow SM\(10\)"),
+        ((Conv(4, 3), Softmax(10), Dense(4)), r"cannot follow SM\(10\)"),
     ],
 )
-def test_layers_out_of_order_are_refused(layers):
-    with pytest.raises(InvalidArchitecture):
+def test_layers_out_of_order_are_refused(layers, named):
+    with pytest.raises(InvalidArchitecture, match=named):
         PlainCNN(layers)
 
 

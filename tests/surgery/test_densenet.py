@@ -8,8 +8,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from strategies import descendant
-from trained_graphs import difference, frozen, images, logits, randomised, with_any_moments
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import densenets, descendant
+from trained_graphs import check_same, difference, frozen, images, logits, randomised, with_any_moments
 
 from eas_tf import data
 from eas_tf.architecture import DenseNet, Net2Deeper, Net2Wider, parse_architecture
@@ -75,17 +77,11 @@ def random_chain(architecture, rng, length):
     return chain
 
 
-def check_structure(grown, child):
-    expected = lower(child, digits().mean, digits().std)
-    assert grown.structure() == expected.structure()
-    assert [node.name for node in grown.nodes] == [node.name for node in expected.nodes]
-
-
 def check(parent, chain, seed=0):
     """The child's graph, and its difference in function, after checking structure and names."""
     architecture, graph, batch, before = parent
     child = transform(graph, architecture, chain, rng=np.random.default_rng(seed))
-    check_structure(child, descendant(architecture, chain))
+    check_same(child, lower(descendant(architecture, chain), digits().mean, digits().std))
     worst = difference(before, logits(child, batch))
     assert worst <= 1e-5
     return child, worst
@@ -141,6 +137,9 @@ def test_the_order_within_a_dense_layer():
     """Huang et al., section 3: pre-activation, in BC with a 1x1 convolution first; "post" is convolution first."""
     before, conv, join = ["BatchNormalization", "ReLU"], ["Conv2D"], ["Concatenate"]
     graphs = {kind: lower(DenseNet.parse(text, (8, 8, 1))) for kind, text in PARENTS.items()}
+    parts = {role: node.name for role, node in graphs["DenseNet-BC"].parts(2).items()}
+    assert (parts["bottleneck_conv"], parts["conv"]) == ("dense_1_2_bottleneck", "dense_1_2")
+    assert (parts["bottleneck_norm"], parts["norm"]) == ("dense_1_2_bottleneck_bn", "dense_1_2_bn")
     assert order(graphs["DenseNet-BC"], "dense_1_2") == [*before, *conv, *before, *conv, *join]
     assert order(graphs["DenseNet"], "dense_1_2") == [*before, *conv, *join]
     assert order(graphs["DenseNet-post"], "dense_1_2") == [*conv, *before, *join]
@@ -152,6 +151,26 @@ def test_the_order_within_a_dense_layer():
 def test_random_chains_keep_the_function(parent, seed):
     rng = np.random.default_rng(seed)
     check(parent, random_chain(parent[0], rng, int(rng.integers(1, 8))), seed)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chains", [25, pytest.param(2000, marks=pytest.mark.slow)])
+def test_the_graph_never_disagrees_with_the_string(chains):
+    """Any DenseNet and chain: structure, names and parts."""
+
+    @settings(max_examples=chains, deadline=None)
+    @given(
+        densenets([1, 2, 3], (5, 4, 2), blocks=2, length=2),
+        st.integers(0, 2**32 - 1),
+        st.sampled_from(["shares", "noise"]),
+    )
+    def check_chain(architecture, seed, mode):
+        rng = np.random.default_rng(seed)
+        chain = random_chain(architecture, rng, 4)
+        grown = transform(with_any_moments(lower(architecture)), architecture, chain, rng=rng, symmetry_breaking=mode)
+        check_same(grown, lower(descendant(architecture, chain)))
+
+    check_chain()
 
 
 @pytest.mark.slow
@@ -230,7 +249,7 @@ def test_the_parent_is_not_changed_and_the_seed_decides(parent, symmetry_breakin
 def test_noise_changes_the_function_a_little(parent, chain):
     architecture, graph, batch, before = parent
     child = transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking="noise")
-    check_structure(child, descendant(architecture, chain))
+    check_same(child, lower(descendant(architecture, chain), digits().mean, digits().std))
     assert 1e-5 < difference(before, logits(child, batch)) < 0.1
 
 

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import TINY, descendant, plain_networks, random_chain, transformation_chains, widen_together
-from trained_graphs import calibrated, difference, images, logits, random_parent, randomised, with_any_moments
+from trained_graphs import (
+    calibrated,
+    check_same,
+    difference,
+    images,
+    logits,
+    random_parent,
+    randomised,
+    with_any_moments,
+)
 
 from eas_tf.architecture import SPACES, Net2Deeper, Net2Wider, PlainCNN
 from eas_tf.errors import IllegalTransformation
@@ -44,18 +53,11 @@ def parent(request):
     return trained_parent(request.param)
 
 
-def check_structure(grown, child):
-    """The graph is what the child's string says, up to the values of its weights."""
-    expected = lower(child)
-    assert grown.structure() == expected.structure()
-    assert [node.name for node in grown.nodes] == [node.name for node in expected.nodes]
-
-
 def check(parent, chain, seed=0, batch=BATCH):
     """The child's graph, after checking structure and function."""
     architecture, graph, before = parent
     grown = transform(graph, architecture, chain, rng=np.random.default_rng(seed))
-    check_structure(grown, descendant(architecture, chain))
+    check_same(grown, lower(descendant(architecture, chain)))
     assert difference(before, logits(grown, batch)) <= 1e-5
     return grown
 
@@ -77,17 +79,23 @@ def test_the_small_spaces(space, shape):
     check((architecture, graph, logits(graph, batch)), chain, batch=batch)
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.data())
-def test_the_graph_never_disagrees_with_the_string(data):
-    """Any network and chain of the tiny space, structure only."""
-    shape = data.draw(st.sampled_from([(16, 16, 3), (9, 13, 2)]))
-    architecture = data.draw(plain_networks(TINY, shape))
-    chain = data.draw(transformation_chains(architecture, TINY, 4))
-    graph = with_any_moments(lower(architecture))
-    mode = data.draw(st.sampled_from(["shares", "noise"]))
-    grown = transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking=mode)
-    check_structure(grown, descendant(architecture, chain))
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("chains", [25, pytest.param(2000, marks=pytest.mark.slow)])
+def test_the_graph_never_disagrees_with_the_string(chains):
+    """Any network and chain of the tiny space: structure, names and parts."""
+
+    @settings(max_examples=chains, deadline=None)
+    @given(st.data())
+    def check_chain(data):
+        shape = data.draw(st.sampled_from([(16, 16, 3), (9, 13, 2)]))
+        architecture = data.draw(plain_networks(TINY, shape))
+        chain = data.draw(transformation_chains(architecture, TINY, 4))
+        graph = with_any_moments(lower(architecture))
+        mode = data.draw(st.sampled_from(["shares", "noise"]))
+        grown = transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking=mode)
+        check_same(grown, lower(descendant(architecture, chain)))
+
+    check_chain()
 
 
 FLAT, CONV_LAST = "flattens_4x4", "ends_in_a_convolution"
@@ -171,7 +179,7 @@ def test_noise_mode_changes_the_function_a_little(parent):
     architecture, graph, before = parent
     chain = random_chain(architecture, SPACES["paper"], np.random.default_rng(5), 9)
     grown = transform(graph, architecture, chain, rng=np.random.default_rng(0), symmetry_breaking="noise")
-    check_structure(grown, descendant(architecture, chain))
+    check_same(grown, lower(descendant(architecture, chain)))
     assert 1e-4 < difference(before, logits(grown, BATCH)) < 0.3
 
 

@@ -9,6 +9,8 @@ from trained_graphs import branching_model, call, images, randomise, sequential_
 
 from eas_tf.errors import UnsupportedLayer
 from eas_tf.surgery import LayerGraph, output_difference
+from eas_tf.surgery.node import Part
+from eas_tf.surgery.parts import with_room
 
 layers = keras.layers
 
@@ -216,6 +218,21 @@ def test_until_keeps_what_a_node_needs(graph, model):
     batch = images(np.random.default_rng(1), shape=(8, 6, 3))
     expected = call(keras.Model(model.inputs[0], model.get_layer("left").output), batch)
     np.testing.assert_array_equal(call(part.to_keras(), batch), expected)
+
+
+def test_parts_are_found_by_path_and_make_room_for_a_new_layer(graph):
+    parts = {
+        "joined": Part((), "concat"),
+        "trunk": Part((1,), "conv"),
+        "left": Part((2,), "conv"),
+        "right": Part((2, 0, 1), "dense"),
+    }
+    placed = graph.replaced({name: replace(graph[name], part=part) for name, part in parts.items()})
+    assert placed.parts(2, 0, 1) == {"dense": placed["right"]}
+    assert placed.parts() == {"concat": placed["joined"]}
+    assert placed.parts(3) == graph.parts() == {}
+    moved = parts | {"left": Part((3,), "conv"), "right": Part((3, 0, 1), "dense")}
+    assert {node.name: node.part for node in with_room(placed, 2).nodes if node.part} == moved
 
 
 def consumers(graph, name):

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 from strategies import descendant, random_chain
-from trained_graphs import calibrated, call, difference, images, logits, random_parent, randomised
+from trained_graphs import calibrated, call, check_same, difference, images, logits, random_parent, randomised
 
 from eas_tf.architecture import SPACES, PlainCNN
 from eas_tf.surgery import LayerGraph, lower, measure_moments, transform
@@ -64,14 +64,13 @@ def test_500_chains_of_nine_transformations(capsys):
         chain = random_chain(parent.architecture, space, rng, 9)
         child = lower(descendant(parent.architecture, chain)).until("logits")
         exact = parent.grown(chain, index, "shares")
-        assert exact.structure() == child.structure()
-        assert [node.name for node in exact.nodes] == [node.name for node in child.nodes]
+        check_same(exact, child)
         model = exact.to_keras()
         found["size"].append(len(chain) + 1j * model.count_params())
         found["exact"].append(difference(parent.inference, call(model, parent.few)))
         if index % SAMPLED == 0:
             noisy = parent.grown(chain, index, "noise")
-            assert noisy.structure() == child.structure()
+            check_same(noisy, child)
             found["training"].append(difference(parent.training, call(model, parent.others, training=True)))
             found["noise"].append(difference(parent.inference, call(load(model, noisy), parent.few)))
             found["noisy training"].append(difference(parent.training, call(model, parent.others, training=True)))

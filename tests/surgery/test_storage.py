@@ -8,17 +8,18 @@ import zipfile
 import keras
 import numpy as np
 import pytest
-from trained_graphs import call, images, randomised
+from trained_graphs import call, check_same, images, randomised, with_any_moments
 
-from eas_tf.architecture import PlainCNN
+from eas_tf.architecture import Net2Deeper, Net2Wider, PlainCNN
 from eas_tf.errors import EASError, InvalidConfiguration
-from eas_tf.surgery import load_network, lower, save_network
+from eas_tf.surgery import load_network, lower, save_network, transform
+
+ARCHITECTURE = PlainCNN.parse("C(4,3,1), P(2,2,MAX), FC(6), SM(3)", (8, 8, 1))
 
 
 @pytest.fixture(scope="module")
 def graph():
-    architecture = PlainCNN.parse("C(4,3,1), P(2,2,MAX), FC(6), SM(3)", (8, 8, 1))
-    return randomised(lower(architecture, mean=(3,), std=(2,)), np.random.default_rng(0))
+    return randomised(lower(ARCHITECTURE, mean=(3,), std=(2,)), np.random.default_rng(0))
 
 
 def test_what_is_loaded_is_what_was_saved(graph, tmp_path):
@@ -31,6 +32,19 @@ def test_what_is_loaded_is_what_was_saved(graph, tmp_path):
     batch = images(np.random.default_rng(0), shape=(8, 8, 1))
     plain = keras.models.load_model(path)
     np.testing.assert_array_equal(call(plain, batch), call(graph.to_keras(), batch))
+
+
+def test_a_network_that_was_read_grows_as_the_one_that_was_saved(graph, tmp_path):
+    """A Keras file does not say which part of the architecture a layer is; `transform` finds it out."""
+    save_network(graph, tmp_path / "best.keras")
+    read = load_network(tmp_path / "best.keras")
+    assert [node.part for node in read.nodes] == [None] * len(graph.nodes)
+    chain = [Net2Deeper(0, 1, 3), Net2Wider(1, 7), Net2Deeper(1, 0, None), Net2Wider(3, 300)]
+    grown, expected = (
+        transform(with_any_moments(each), ARCHITECTURE, chain, rng=np.random.default_rng(0)) for each in (read, graph)
+    )
+    assert grown.digest == expected.digest
+    check_same(grown, expected)
 
 
 def test_saving_replaces_an_older_file(graph, tmp_path):

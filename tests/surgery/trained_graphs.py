@@ -70,6 +70,16 @@ def with_any_moments(graph: LayerGraph) -> LayerGraph:
     return graph.replaced({node.name: replace(node, moments=moments(node)) for node in graph.nodes})
 
 
+def check_same(grown: LayerGraph, lowered: LayerGraph) -> None:
+    """A grown graph is what `lower` gives for the child, up to the values of weights; no two nodes are one part."""
+    assert grown.structure() == lowered.structure()
+    parts = [node.part for node in lowered.nodes]
+    assert None not in parts
+    assert len({*parts}) == len(parts)
+    assert [node.part for node in grown.nodes] == parts
+    assert [node.name for node in grown.nodes] == [node.name for node in lowered.nodes]
+
+
 def call(model: keras.Model, batch: np.ndarray, *, training: bool = False) -> np.ndarray:
     return keras.ops.convert_to_numpy(model(batch, training=training))
 

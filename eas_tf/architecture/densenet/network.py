@@ -27,12 +27,6 @@ DenseNetLayer: TypeAlias = Conv | DenseLayer | Transition | Softmax
 #: A bottleneck has so many filters for each of its layer's (Huang et al., section 3, "Bottleneck layers").
 BOTTLENECK = 4
 
-_FOLLOWERS: dict[type[DenseNetLayer], tuple[type[DenseNetLayer], ...]] = {
-    Conv: (DenseLayer,),
-    DenseLayer: (DenseLayer, Transition, Softmax),
-    Transition: (DenseLayer,),
-    Softmax: (),
-}
 _NOTATION = Notation(
     forms={
         "C": (Conv, "C(filters,3,1)", re.compile(f"{NUMBER},{NUMBER},{NUMBER}")),
@@ -40,8 +34,15 @@ _NOTATION = Notation(
         "T": (Transition, "T(filters)", re.compile(NUMBER)),
         "SM": (Softmax, "SM(classes)", re.compile(NUMBER)),
     },
-    followers=_FOLLOWERS,
+    followers={
+        Conv: (DenseLayer,),
+        DenseLayer: (DenseLayer, Transition, Softmax),
+        Transition: (DenseLayer,),
+        Softmax: (),
+    },
     first=(Conv,),
+    order="a DenseNet is its stem, then blocks of at least one dense layer with one transition between two blocks, "
+    "then one classifier",
     repeated=(DenseLayer,),
 )
 _HEADER = re.compile(rf"[{BLANKS}]*({'|'.join(KINDS)})[{BLANKS}]*:")
@@ -80,7 +81,8 @@ class DenseNet:
 
     def __post_init__(self) -> None:
         _check_kind(self.kind)
-        _check_order(self.layers)
+        _NOTATION.check_order(self.layers)
+        _check_stem(self.layers[0])
         shapes = _checked_shapes(self.layers, self.input_shape)
         before = (self.input_shape, *shapes[:-1])
         counts = tuple([self._parameters(layer, shape[-1]) for layer, shape in zip(self.layers, before, strict=True)])
@@ -276,19 +278,9 @@ def _check_kind(kind: object) -> None:
         raise InvalidArchitecture(f"The kinds of DenseNet are {', '.join(KINDS)}. Received: {kind!r}")
 
 
-def _check_order(layers: Sequence[DenseNetLayer]) -> None:
-    if not layers or layers[0] != Conv(getattr(layers[0], "filters", 1), 3, 1):
-        raise InvalidArchitecture(
-            f"A DenseNet starts with its stem, C(filters,3,1). Received: {layers[0] if layers else 'no layers'}"
-        )
-    if type(layers[-1]) is not Softmax:
-        raise InvalidArchitecture(f"A DenseNet ends with its classifier, SM(classes). Received: {layers[-1]}")
-    for index, (layer, follower) in enumerate(pairwise(layers)):
-        if type(follower) not in _FOLLOWERS[type(layer)]:
-            raise InvalidArchitecture(
-                f"Layer {index + 1}, {follower}, cannot follow {layer}: a DenseNet is its stem, then blocks of at "
-                "least one dense layer with one transition between two blocks, then one classifier."
-            )
+def _check_stem(stem: DenseNetLayer) -> None:
+    if isinstance(stem, Conv) and (stem.kernel, stem.stride) != (3, 1):
+        raise InvalidArchitecture(f"A DenseNet starts with its stem, C(filters,3,1). Received: {stem}")
 
 
 def _checked_shapes(layers: Sequence[DenseNetLayer], input_shape: Shape) -> tuple[Shape, ...]:

@@ -8,7 +8,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import pairwise
 from math import prod
 from typing import Self
 
@@ -17,13 +16,6 @@ from eas_tf.architecture.net2net import UNKNOWN_WIDTH
 from eas_tf.architecture.notation import NUMBER, Notation
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
-#: Which layers may follow which; a network starts with a convolution.
-_FOLLOWERS: dict[type[Layer], tuple[type[Layer], ...]] = {
-    Conv: (Conv, Pool, Dense, Softmax),
-    Pool: (Conv, Dense, Softmax),
-    Dense: (Dense, Softmax),
-    Softmax: (),
-}
 _NOTATION = Notation(
     forms={
         "C": (Conv, "C(filters,kernel,stride)", re.compile(f"{NUMBER},{NUMBER},{NUMBER}")),
@@ -31,8 +23,14 @@ _NOTATION = Notation(
         "FC": (Dense, "FC(units)", re.compile(NUMBER)),
         "SM": (Softmax, "SM(classes)", re.compile(NUMBER)),
     },
-    followers=_FOLLOWERS,
+    followers={
+        Conv: (Conv, Pool, Dense, Softmax),
+        Pool: (Conv, Dense, Softmax),
+        Dense: (Dense, Softmax),
+        Softmax: (),
+    },
     first=(Conv,),
+    order="a plain network is convolutions and single pools in turn, then fully connected layers, then one classifier",
 )
 #: Networks of a space share a few dozen layers, and the environment formats all of a network's in every step.
 _notation = lru_cache(maxsize=4096)(str)
@@ -57,7 +55,7 @@ class PlainCNN:
     parameter_count: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _check_order(self.layers)
+        _NOTATION.check_order(self.layers)
         # Checking the shapes computes them, and the search needs the count of every network that it makes.
         shapes = _checked_shapes(self.layers, self.input_shape)
         before = (self.input_shape, *shapes[:-1])
@@ -172,19 +170,6 @@ class PlainCNN:
 
     def _inserted(self, index: int, layer: Layer) -> Self:
         return type(self)((*self.layers[:index], layer, *self.layers[index:]), self.input_shape)
-
-
-def _check_order(layers: Sequence[Layer]) -> None:
-    if not layers or type(layers[0]) is not Conv:
-        raise InvalidArchitecture("A plain network starts with a convolution, C(filters,kernel,stride).")
-    if type(layers[-1]) is not Softmax:
-        raise InvalidArchitecture("A plain network ends with its classifier, SM(classes).")
-    for index, (layer, follower) in enumerate(pairwise(layers)):
-        if type(follower) not in _FOLLOWERS[type(layer)]:
-            raise InvalidArchitecture(
-                f"Layer {index + 1}, {follower}, cannot follow {layer}: a plain network is convolutions and single "
-                "pools in turn, then fully connected layers, then one classifier."
-            )
 
 
 def _checked_shapes(layers: Sequence[Layer], input_shape: Shape) -> tuple[Shape, ...]:
