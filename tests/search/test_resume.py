@@ -135,7 +135,7 @@ def test_one_process_owns_a_run(copy):
     [
         ([], "is finished"),
         (["--seed", "3"], "`seed` 3 (it has 0)"),
-        (["--epochs", "9", "--agent", "reinforce"], "`agent` reinforce (it has random), `epochs` 9 (it has 4)"),
+        (["--epochs", "9", "--agent", "reinforce"], "`epochs` 9 (it has 4), `agent` reinforce (it has random)"),
         (["--engine", "pool"], "`engine` pool (it has surrogate)"),
         (["--extend"], "`extend` adds networks"),
         (["--extend", "--stages", "19,33"], "`extend` adds networks"),
