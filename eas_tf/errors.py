@@ -1,11 +1,12 @@
 """Everything that eas_tf raises on purpose: one class per cause, all children of `EASError`.
 
-A message says what is wrong, what was expected, what was received, and what to do. The scripts print it in one
-line and end with the error's exit code.
+A message says what is wrong, what was expected, what was received, and what to do. It names options in backquotes, as
+Python has them: `max_hours`. The scripts print it in one line, with dashes, and end with the error's exit code.
 """
 
 import atexit
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -106,7 +107,7 @@ def _code(main: Callable[[], int]) -> int:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
         return main()
     except EASError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_for_command_line(str(error))}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
@@ -115,3 +116,7 @@ def _code(main: Callable[[], int]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         print(f"error: {where}{error.strerror or error}", file=sys.stderr)
         return StorageFailed.exit_code
+
+
+def _for_command_line(message: str) -> str:
+    return re.sub(r"`([a-z_]+)`", lambda name: "--" + name[1].replace("_", "-"), message)

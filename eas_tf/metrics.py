@@ -20,7 +20,7 @@ def check_metric(value: object) -> None:
         InvalidConfiguration: Naming the two.
     """
     if value not in get_args(Metric):
-        raise InvalidConfiguration(f"metric is {' or '.join(get_args(Metric))}. Received: {value!r}")
+        raise InvalidConfiguration(f"`metric` is {' or '.join(get_args(Metric))}. Received: {value!r}")
 
 
 def count_found(right: np.ndarray, labels: np.ndarray, classes: int) -> Found:

@@ -8,7 +8,7 @@ from eas_tf.text import printable
 
 
 def expanded(path: str | PathLike[str]) -> Path:
-    """Replace a leading `~` or `~user` by that home directory, which no shell does in `--output=~/runs`.
+    """Replace a leading `~` or `~user` by that home directory, which no shell does behind the = of an option.
 
     Raises:
         InvalidConfiguration: If there is no such user.

@@ -28,7 +28,7 @@ _ADVICE = {
     ),
     **dict.fromkeys(
         (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP),
-        "The file system gives no locks: use a local disk (--output, or a copy of the run), or mount it with locks.",
+        "The file system gives no locks: use a local disk (`output`, or a copy of the run), or mount it with locks.",
     ),
     **dict.fromkeys(
         (errno.EACCES, errno.EPERM),
@@ -174,7 +174,7 @@ def _outside(path: Path, code: int, error: Exception, verb: Verb) -> StorageFail
     if kind in _LOCKED and _locks(path):
         return StorageFailed(
             f"{path} is locked by another program, for {PATIENCE / 60:.0f} minutes now. Close that program, and try "
-            "again; a search goes on with --resume. Nothing is lost."
+            "again; a search goes on with `resume`. Nothing is lost."
         )
     number = errno.ENOLCK if kind in _LOCKED else _ask_system(path, verb) or _ERRNO.get(code, 0)
     if number:

@@ -58,7 +58,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         price_start: The layer string of the network that costs nothing; by default the start network's.
         evaluator: "train" for real children, "surrogate" for a closed form; outside `gym.make` also an `Evaluator`.
         render_mode: "ansi" for the layer string, "rgb_array" for a picture.
-        options: What "train" needs: the fields of `EvaluatorConfig`.
+        options: What "train" needs: the fields of `EvaluatorConfig`, inherited ones too.
 
     Attributes:
         process: What does not change within an episode.

@@ -5,29 +5,26 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 import gymnasium as gym
 
 from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.backend import use_tensorflow
-from eas_tf.data import CropAndFlip, check_crop_and_flip
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import EVALUATORS, Evaluator, NeedsParents, check_evaluator
-from eas_tf.evaluation.engine_config import EngineConfig, EngineName
+from eas_tf.evaluation.engine_config import ChildrenConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
 from eas_tf.metrics import Metric
 from eas_tf.paths import expanded
+from eas_tf.training.config import check_least
 from eas_tf.training.forks import check_fork
-from eas_tf.training.recipe import check_dropout
-
-StrategyName = Literal["auto", "single", "mirrored"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluatorConfig(EngineConfig):
-    """The keyword arguments of `gym.make` that real training needs."""
+class EvaluatorConfig(ChildrenConfig):
+    """The keyword arguments of `gym.make` that real training needs: those of `ChildrenConfig`, and these."""
 
     # Worker processes import the main module again, which surprises scripts that do all their work in it.
     engine: EngineName = "inline"
@@ -35,47 +32,22 @@ class EvaluatorConfig(EngineConfig):
 
     kind: str = "train"
     """"train" for real children, or a name among `EVALUATORS`, such as "surrogate" for a closed form."""
-    dataset: str = "digits"
-    """A known data set, or a path to an `.npz` file."""
     epochs: int = 20
-    """Passes over the training images for a child (paper: 20)."""
     start_epochs: int = 20
-    """The same for the start network, which is trained once."""
-    batch: int | None = None
-    """Images in one training step; by default 64 (paper: 64), or as many as a smaller data set has."""
-    crop_and_flip: CropAndFlip = "auto"
-    """"on" to crop and flip training images at random, "off" not to, "auto" for CIFAR-10 and CIFAR-100 only."""
-    dropout: float = 0.0
-    """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
-    and for DenseNets without augmentation); 0 for none."""
     start_seed: int = 0
     """Decides the weights of the start network."""
-    data_dir: str | None = None
-    """Where tensorflow-datasets keeps its data."""
     cache_dir: str | None = None
     """Where trained start networks and the results of children are kept; by default the user's cache folder for
     `eas_tf`."""
-    strategy: StrategyName = "auto"
-    """"single", "mirrored", or "auto" for mirrored where there are several GPUs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.engine not in get_args(EngineName):
             raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
         check_evaluator(self.kind)
-        if self.strategy not in get_args(StrategyName):
-            strategies = ", ".join(get_args(StrategyName))
-            raise InvalidConfiguration(f"The strategies are {strategies}. Received: {self.strategy!r}")
-        for name in ("epochs", "start_epochs", "batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidConfiguration(f"{name} must be at least 1. Received: {value}")
+        check_least(self, 0, "start_seed")
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", str(expanded(self.cache_dir)))
-        check_crop_and_flip(self.crop_and_flip)
-        check_dropout(self.dropout)
-        if self.start_seed < 0:
-            raise InvalidConfiguration(f"start_seed must not be negative. Received: {self.start_seed}")
 
     def build(self, space: AnySpace, start: Architecture, metric: Metric = "accuracy") -> Evaluator:
         """Load the data, and train the start network or take it from the cache.

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from eas_tf.errors import StorageFailed, exit_code
+from eas_tf.errors import InvalidConfiguration, StorageFailed, exit_code
 from eas_tf.runs.progress import Progress
 from eas_tf.search.driver import search
 from eas_tf.search.plan import Plan
@@ -43,6 +43,15 @@ def here(*arguments):
 def test_an_error_of_the_system_is_one_line_that_names_the_file(capsys, tmp_path):
     assert exit_code(lambda: len((tmp_path / "not there").read_text())) == StorageFailed.exit_code
     assert capsys.readouterr().err == f"error: {tmp_path / 'not there'}: No such file or directory\n"
+
+
+def test_an_option_is_named_as_the_command_line_has_it(capsys):
+    def main():
+        raise InvalidConfiguration("`max_hours` must be positive: see `ray start --head`, a_b and `max_hours` 3.")
+
+    assert exit_code(main) == 2
+    told = capsys.readouterr().err
+    assert told == "error: --max-hours must be positive: see `ray start --head`, a_b and --max-hours 3.\n"
 
 
 @pytest.mark.parametrize("name", ["lock", "owner.json"])

@@ -60,7 +60,7 @@ def check_crop_and_flip(value: object) -> None:
         InvalidConfiguration: Naming the three.
     """
     if value not in get_args(CropAndFlip):
-        raise InvalidConfiguration(f"crop_and_flip is {', '.join(get_args(CropAndFlip))}. Received: {value!r}")
+        raise InvalidConfiguration(f"`crop_and_flip` is {', '.join(get_args(CropAndFlip))}. Received: {value!r}")
 
 
 def _load(

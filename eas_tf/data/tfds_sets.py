@@ -118,9 +118,9 @@ def _prepare(builder: Any, archives: tuple[str, ...], *, download: bool) -> None
     if not download and not all((manual / archive).exists() for archive in archives):
         raise InvalidData(
             f"Data set {builder.name} is not there. Expected it prepared by tensorflow-datasets in {builder.data_dir}, "
-            f"or its archives ({', '.join(archives)}) in {manual}. Give the folder that has it as data_dir "
-            "(--data-dir), put the archives there, pass an .npz file instead, or allow the download with download=True "
-            "(--download)."
+            f"or its archives ({', '.join(archives)}) in {manual}. Give the folder that has it as "
+            "`data_dir`, put the archives there, pass an .npz file instead, or allow the download with "
+            "`download`."
         )
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=download))

@@ -24,7 +24,7 @@ class Price:
         for name in (field.name for field in fields(self)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= float_info.max:
-                raise InvalidConfiguration(f"price_{name} must be a finite number, 0 or more. Received: {value!r}")
+                raise InvalidConfiguration(f"`price_{name}` must be a finite number, 0 or more. Received: {value!r}")
 
     def score(self, accuracy: float, architecture: Architecture, start: Architecture) -> float:
         """The accuracy times (size / size of the start network)^-price for each price, clipped to [0, 1].

@@ -116,7 +116,7 @@ class WorkerProcess:
             if self._breakdowns > BREAKDOWNS:
                 raise WorkersFailed(
                     f"A worker process ended {BREAKDOWNS} times before it had trained anything. What it printed says "
-                    "why; --engine inline trains without workers."
+                    "why; `engine` inline trains without workers."
                 ) from None
             self._restart()
             return None

@@ -23,7 +23,7 @@ from eas_tf.surgery import LayerGraph
 try:
     import ray
 except ImportError as error:
-    raise InvalidConfiguration("--engine ray needs Ray: pip install 'eas_tf[ray]'") from error
+    raise InvalidConfiguration("`engine` ray needs Ray: pip install 'eas_tf[ray]'") from error
 
 #: Seconds in which a cluster must answer.
 PATIENCE = 8
@@ -129,7 +129,7 @@ def _connect(address: str) -> None:
     if address != "local" and not _answers(address):
         raise WorkersFailed(
             f"No Ray cluster answers at {address!r}. Start one with `ray start --head`, name its address with "
-            "--ray-address host:6379, or let --ray-address local start one on this machine."
+            "`ray_address` host:6379, or let `ray_address` local start one on this machine."
         )
     # A cluster of one's own has the cores of its container; what is there already has its own.
     cores = usable_cores() if address == "local" else None

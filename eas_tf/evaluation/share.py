@@ -63,7 +63,7 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
     if free < least:
         raise InvalidConfiguration(
             f"A worker needs at least {least / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free beside this "
-            "process. Give it more, or smaller batches (--batch), or train without workers: --engine inline."
+            "process. Give it more, or smaller batches (`batch`), or train without workers: `engine` inline."
         )
     if count > most:
         raise InvalidConfiguration(
@@ -73,7 +73,7 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
     if places and count > len(places):
         raise InvalidConfiguration(
             f"{count} workers do not fit on {len(gpus)} GPUs with {config.workers_per_gpu} on each. Raise "
-            "--workers-per-gpu."
+            "`workers_per_gpu`."
         )
     share = max(1, cores // count)
     return Workers(

@@ -68,8 +68,8 @@ def train_start(
         )
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
         raise InvalidConfiguration(
-            f"The start network needs more memory in training than there is: give a smaller --batch (it is "
-            f"{recipe.batch}) or a smaller --start. {(str(error).splitlines() or [''])[0]}"
+            f"The start network needs more memory in training than there is: give a smaller `batch` (it is "
+            f"{recipe.batch}) or a smaller `start`. {(str(error).splitlines() or [''])[0]}"
         ) from error
 
 

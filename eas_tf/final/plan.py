@@ -13,13 +13,14 @@ import tyro
 
 from eas_tf import data
 from eas_tf.architecture import Architecture, parse_architecture
-from eas_tf.data import CropAndFlip, ImageData
+from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.paths import expanded
 from eas_tf.runs.paths import checked_path
 from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Network, Record
+from eas_tf.training.config import TrainingConfig, check_least
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 
 #: More trainings of one network than anybody wants.
@@ -27,8 +28,11 @@ MOST_SEEDS = 1_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinalConfig:
-    """Train a network that a search has found for long, and test it."""
+class FinalConfig(TrainingConfig):
+    """Train a network that a search has found for long, and test it.
+
+    By default the images, their crops and flips, and the dropout are those of the search.
+    """
 
     run: Annotated[Path, tyro.conf.Positional]
     """The run directory of the search."""
@@ -48,29 +52,18 @@ class FinalConfig:
     """Hide a square of so many pixels' side of each image (DeVries & Taylor 2017: 16 for CIFAR-10); 0 for none."""
     label_smoothing: float = 0.0
     """Share of each label that is spread evenly over all classes, such as 0.1; 0 for none."""
-    crop_and_flip: CropAndFlip | None = None
-    """Pad training images by 4 pixels, crop and flip them at random; auto for CIFAR-10 and CIFAR-100 only. By default
-    what the search had."""
-    dropout: float | None = None
-    """Share of the values behind each convolution but the first that is set to zero in training; 0 for none. By default
-    what the search had."""
-    strategy: Literal["auto", "single", "mirrored"] = "auto"
-    """Train on one device, or mirrored on all; auto: on all GPUs."""
     checkpoint_seconds: float = 60.0
     """Write a checkpoint at the end of an epoch, at most so often. Interrupting writes one in any case."""
-    dataset: str | None = None
-    """The images, if they are elsewhere than they were for the search: a name, or a path of an .npz file."""
-    data_dir: str | None = None
-    """Where tensorflow-datasets keeps its data, if elsewhere."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "run", expanded(self.run))
-        if not 1 <= self.seeds <= MOST_SEEDS or self.seed < 0:
-            raise InvalidConfiguration(
-                f"--seeds must be from 1 to {MOST_SEEDS}, --seed not negative. Received: {self.seeds}, {self.seed}"
-            )
+        check_least(self, 1, "epochs")
+        check_least(self, 0, "seed")
+        if not 1 <= self.seeds <= MOST_SEEDS:
+            raise InvalidConfiguration(f"`seeds` must be from 1 to {MOST_SEEDS}. Received: {self.seeds}")
         if not 0 <= self.checkpoint_seconds < inf:
-            raise InvalidConfiguration(f"--checkpoint-seconds must be 0 or more. Received: {self.checkpoint_seconds}")
+            raise InvalidConfiguration(f"`checkpoint_seconds` must be 0 or more. Received: {self.checkpoint_seconds}")
         _ = self.recipe
 
     @property
@@ -126,7 +119,7 @@ class FinalPlan:
         images = data.load(dataset, data_dir=data_dir, crop_and_flip=crop_and_flip)
         if images.fingerprint != run.fingerprint:
             raise InvalidConfiguration(
-                f"{dataset} does not hold the images of the search: name them with --dataset or --data-dir. Expected "
+                f"{dataset} does not hold the images of the search: name them with `dataset` or `data_dir`. Expected "
                 f"fingerprint {run.fingerprint[:12]}... Received: {images.fingerprint[:12]}..."
             )
         _check_images(config, images)
@@ -198,12 +191,12 @@ def _check_images(config: FinalConfig, images: ImageData) -> None:
     """
     if config.all_data and (images.x_test is None or not len(images.x_test)):
         raise InvalidData(
-            f"{images.name} has no test images, so that --all-data would leave none to measure an accuracy on: leave "
+            f"{images.name} has no test images, so that `all_data` would leave none to measure an accuracy on: leave "
             "it out."
         )
     side = min(images.input_shape[:2])
     if config.cutout > side:
-        raise InvalidConfiguration(f"--cutout is at most the {side} pixels of an image. Received: {config.cutout}")
+        raise InvalidConfiguration(f"`cutout` is at most the {side} pixels of an image. Received: {config.cutout}")
 
 
 def all_together(images: ImageData) -> ImageData:

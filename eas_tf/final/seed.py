@@ -95,7 +95,7 @@ class FinalSeed:
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             raise InvalidConfiguration(
                 f"Network {self._plan.network.id} needs more memory in training than there is: train it on a larger "
-                f"device, or on several with --strategy mirrored. {(str(error).splitlines() or [''])[0]}"
+                f"device, or on several with `strategy` mirrored. {(str(error).splitlines() or [''])[0]}"
             ) from error
         return self._finish(trained, file, progress)
 

@@ -116,14 +116,14 @@ def inherited_weights(plan: FinalPlan) -> LayerGraph:
         return graph
     kept = [str(number) for number in plan.networks if weights_file(run, number).exists()]
     raise InvalidConfiguration(
-        f"{run} keeps neither the weights of network {network.id} nor its parent's: add --from-scratch, or train one "
+        f"{run} keeps neither the weights of network {network.id} nor its parent's: add `from_scratch`, or train one "
         f"whose weights are kept: {', '.join(kept) or 'there is none'}."
     )
 
 
 def _recorded_weights(plan: FinalPlan, network: Network) -> LayerGraph:
     # A network that another one stood for has no digest, because it was not trained itself.
-    return _loaded(weights_file(plan.config.run, network.id), network.digest or None, "or add --from-scratch")
+    return _loaded(weights_file(plan.config.run, network.id), network.digest or None, "or add `from_scratch`")
 
 
 def _loaded(path: Path, digest: str | None, otherwise: str) -> LayerGraph:

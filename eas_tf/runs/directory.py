@@ -191,13 +191,13 @@ def check_free(path: Path) -> None:
         raise _holds_run(path)
     foreign = not all(any(fnmatch(name, pattern) for pattern in _EMPTY) for name in names)
     if foreign or (path.exists() and not path.is_dir()):
-        raise InvalidConfiguration(f"--output must be a new or empty directory. {path} holds something already.")
+        raise InvalidConfiguration(f"`output` must be a new or empty directory. {path} holds something already.")
 
 
 def _holds_run(path: Path) -> InvalidConfiguration:
     return InvalidConfiguration(
-        f"--output must be a new or empty directory, and {path} holds a run already. To go on with it: "
-        f"--resume {quote(str(path))}"
+        f"`output` must be a new or empty directory, and {path} holds a run already. To go on with it: "
+        f"`resume` {quote(str(path))}"
     )
 
 

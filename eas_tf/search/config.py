@@ -8,26 +8,24 @@ from typing import Any, Literal
 
 from eas_tf.agents import check_agent
 from eas_tf.architecture import space_named
-from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation.engine_config import EngineConfig
+from eas_tf.evaluation.engine_config import ChildrenConfig
 from eas_tf.evaluation.price import Price
 from eas_tf.metrics import Metric, check_metric
 from eas_tf.paths import expanded
 from eas_tf.registration import ENVIRONMENTS
-from eas_tf.training.recipe import check_dropout
+from eas_tf.training.config import check_least
 
 #: For data sets without an environment of their own.
 _DEFAULTS = {"space": "paper", "epochs": 20, "start_epochs": 20, "batch": 64}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(EngineConfig):
+class SearchConfig(ChildrenConfig):
     """Grow a trained network: train a start network, then search for better ones among its children."""
 
-    dataset: str = "digits"
-    """digits, synthetic, cifar10, cifar100, svhn_cropped, fashion_mnist, mnist, or a path to your own .npz file (keys
-    x_train, y_train, and optionally x_val, y_val, x_test, y_test, groups_train)."""
+    download: bool = False
+    """Let tensorflow-datasets download a data set that is not there."""
     agent: str = "reinforce"
     """reinforce: the paper's controller. random: random search in the same space on the same schedule. evolution:
     regularised evolution, in which children differ from the best of some recent networks by one to three moves."""
@@ -56,19 +54,6 @@ class SearchConfig(EngineConfig):
     """End after so many children without a new best one."""
     keep: int = 5
     """Keep the weights of so many of the best networks, beside those that children grow from."""
-    epochs: int | None = None
-    """Passes over the training images for each child. By default 4 for the digits, 20 for all else (paper: 20)."""
-    start_epochs: int | None = None
-    """The same for the start network. By default 12 for the digits (in densenet-digits 4), 20 for all else."""
-    batch: int | None = None
-    """Images in one training step. By default 32 for the digits, 64 for all else (paper: 64), or fewer for a
-    small data set."""
-    crop_and_flip: CropAndFlip = "auto"
-    """Pad training images by 4 pixels, crop and flip them at random: auto for CIFAR-10 and CIFAR-100 only (paper: on is
-    C10+, off is C10)."""
-    dropout: float = 0.0
-    """Share of the values behind each convolution but the first that is set to zero in training (paper: 0.2 for SVHN,
-    and for DenseNets without augmentation); 0 for none."""
     max_params: int | None = None
     """No network gets more trainable weights than this."""
     deepen_steps: int = 5
@@ -86,14 +71,8 @@ class SearchConfig(EngineConfig):
     symmetry_breaking: Literal["shares", "noise"] = "shares"
     """How replicated channels are made to differ: by unequal shares, which keeps the function exactly, or by the
     paper's noise."""
-    strategy: Literal["auto", "single", "mirrored"] = "auto"
-    """Train each network on one device, or mirrored on all."""
     seed: int = 0
     """Decides the start network, all decisions, and the training."""
-    data_dir: str | None = None
-    """Where tensorflow-datasets keeps its data."""
-    download: bool = False
-    """Let tensorflow-datasets download a data set that is not there."""
     cache: Path | None = None
     """An SQLite file of results, which this search reads and adds to, so that no child is trained twice over several
     searches. By default none."""
@@ -118,44 +97,36 @@ class SearchConfig(EngineConfig):
         check_agent(self.agent)
         if self.metric != "accuracy" and self.engine == "surrogate":
             raise InvalidConfiguration(
-                f"--metric {self.metric} needs networks that are trained: leave it out, or --engine surrogate."
+                f"`metric` {self.metric} needs networks that are trained: leave it out, or `engine` surrogate."
             )
         if self.extend and not self.resume:
-            raise InvalidConfiguration("--extend adds to a finished run: name it with --resume DIR.")
+            raise InvalidConfiguration("`extend` adds to a finished run: name it with `resume`.")
         if self.cache and self.output and self.cache.is_relative_to(self.output):
-            raise InvalidConfiguration(f"--cache outlives a run: name a file that is not in --output {self.output}")
+            raise InvalidConfiguration(f"`cache` outlives a run: name a file that is not in `output` {self.output}")
         if self.dry_run and (self.resume or self.engine == "surrogate"):
             raise InvalidConfiguration(
-                "--dry-run estimates a new search that trains: leave out --resume, and --engine surrogate."
+                "`dry_run` estimates a new search that trains: leave out `resume`, and `engine` surrogate."
             )
         if self.space is not None and not hasattr(space_named(self.space), "schedule"):
             raise InvalidConfiguration(
-                f"--space {self.space} has no networks that grow: it is for environments, such as EAS-NASBench201-v0."
+                f"`space` {self.space} has no networks that grow: it is for environments, such as EAS-NASBench201-v0."
             )
         if self.strategy == "mirrored" and self.engine != "inline":
             raise InvalidConfiguration(
-                "--strategy mirrored trains one network at a time on all devices: add --engine inline. Where a network "
+                "`strategy` mirrored trains one network at a time on all devices: add `engine` inline. Where a network "
                 "fits on one device, several at once are faster."
             )
 
     def _check_numbers(self) -> None:
-        for name in ("networks", "epochs", "start_epochs", "batch", "max_params", "max_networks", "patience", "keep"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise InvalidConfiguration(f"--{name.replace('_', '-')} must be at least 1. Received: {value}")
-        for name in ("deepen_steps", "widen_steps", "seed", "promote_epochs", "restart_every"):
-            if (getattr(self, name) or 0) < 0:
-                raise InvalidConfiguration(
-                    f"--{name.replace('_', '-')} must not be negative. Received: {getattr(self, name)}"
-                )
-        check_dropout(self.dropout)
+        check_least(self, 1, "networks", "max_params", "max_networks", "patience", "keep")
+        check_least(self, 0, "deepen_steps", "widen_steps", "seed", "promote_epochs", "restart_every")
         if not self.deepen_steps + self.widen_steps:
-            raise InvalidConfiguration("An episode needs a step: set --deepen-steps or --widen-steps to at least 1.")
+            raise InvalidConfiguration("An episode needs a step: set `deepen_steps` or `widen_steps` to at least 1.")
         if self.max_hours is not None and not 0 < self.max_hours < inf:
-            raise InvalidConfiguration(f"--max-hours must be positive. Received: {self.max_hours}")
+            raise InvalidConfiguration(f"`max_hours` must be positive. Received: {self.max_hours}")
         if min(self.stage_sizes, default=0) < 1:
             raise InvalidConfiguration(
-                f"--stages is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
+                f"`stages` is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
             )
 
     @property

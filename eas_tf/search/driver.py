@@ -92,8 +92,8 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
 
 def _no_network(plan: Plan, reason: str) -> NoNetwork:
     return NoNetwork(
-        f"{reason}, and the start network is not at its end. Its epochs so far are kept. To go on: --resume "
-        f"{quote(str(plan.config.output))} with a larger --max-hours."
+        f"{reason}, and the start network is not at its end. Its epochs so far are kept. To go on: `resume` "
+        f"{quote(str(plan.config.output))} with a larger `max_hours`."
     )
 
 

@@ -60,7 +60,7 @@ def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None
     for line in filter(None, unseen):
         progress.say(line)
     if any(unseen) and metric == "accuracy":
-        progress.say("A new search with --metric balanced_accuracy counts every class alike, however rare it is.")
+        progress.say("A new search with metric balanced_accuracy counts every class alike, however rare it is.")
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:

@@ -27,7 +27,7 @@ class Limits:
         self._best: Network | None = None
 
     def seconds_left(self) -> float | None:
-        """Of `--max-hours`; None where there is no such limit."""
+        """Of `max_hours`; None where there is no such limit."""
         hours = self._config.max_hours
         return None if hours is None else max(0.0, hours * 3600 - (time.monotonic() - self._began))
 
@@ -50,12 +50,12 @@ class Limits:
         if self._interruption.asked:
             return "interrupted"
         if self.seconds_left() == 0:
-            return f"--max-hours {self._config.max_hours:g} is used up"
+            return f"max_hours {self._config.max_hours:g} is used up"
         most = self._config.max_networks
         if most is not None and self._children + self._running >= most:
-            return f"--max-networks {most} is reached"
+            return f"max_networks {most} is reached"
         if self._config.patience is not None and self._since_best >= self._config.patience:
-            return f"--patience: no new best network in {self._since_best} children"
+            return f"patience: no new best network in {self._since_best} children"
         return ""
 
     def may_start(self) -> bool:

@@ -120,7 +120,7 @@ class Networks:
         if self._limits.hopeless:
             raise SearchFailed(
                 f"{FAILURES_IN_A_ROW} children in a row failed, the last one so: {network.failure}. Mend the cause, "
-                f"and go on with --resume {quote(str(self._run.path))}"
+                f"and go on with `resume` {quote(str(self._run.path))}"
             )
 
     def _kept(self, rows: Mapping[int, Network], order: Sequence[Network]) -> set[int]:

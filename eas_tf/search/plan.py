@@ -124,6 +124,6 @@ def _with_fitting_batch(config: ResolvedConfig, asked: int | None, count: int) -
     if config.batch <= count:
         return config, ""
     if asked is not None:
-        raise InvalidConfiguration(f"--batch must be at most the {count} training images. Received: {asked}")
+        raise InvalidConfiguration(f"`batch` must be at most the {count} training images. Received: {asked}")
     batch, why = fitting_batch(config.batch, count)
-    return replace(config, batch=batch), f"--batch is {why}"
+    return replace(config, batch=batch), f"batch is {why}"

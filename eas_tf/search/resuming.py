@@ -31,7 +31,7 @@ _BEFORE = {"metric": "accuracy"}
 
 
 def read_config(argv: Sequence[str] | None) -> SearchConfig:
-    """The configuration of a command line; with `--resume`, that of the run where the command line says nothing.
+    """The configuration of a command line; with `resume`, that of the run where the command line says nothing.
 
     Raises:
         InvalidConfiguration: If there is no run to go on with, it is finished, or an option contradicts it.
@@ -44,7 +44,7 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
         checked_path(path)
     if config.stages is not None and config.networks not in (SearchConfig.networks, sum(config.stage_sizes)):
         raise InvalidConfiguration(
-            f"--networks is for searches of one stage: leave out --networks {config.networks}, or --stages "
+            f"`networks` is for searches of one stage: leave out `networks` {config.networks}, or `stages` "
             f"{config.stages}."
         )
     if config.resume is None:
@@ -53,12 +53,12 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
     recorded = _recorded(config.resume, run.config)
     asked = tyro.cli(SearchConfig, args=argv, prog="search.py", default=recorded)
     if asked.output != recorded.output:
-        raise InvalidConfiguration(f"--resume goes on in {config.resume}; leave --output {asked.output} out.")
+        raise InvalidConfiguration(f"`resume` goes on in {config.resume}; leave `output` {asked.output} out.")
     _check_same(asked, recorded)
     if asked.stage_sizes == recorded.stage_sizes and run.ended == "finished":
         raise InvalidConfiguration(
-            f"{config.resume} is finished. To add to it: --resume {quote(str(config.resume))} --extend --networks N, "
-            "or longer --stages."
+            f"{config.resume} is finished. To add to it: `resume` {quote(str(config.resume))} with `extend`, and a "
+            "larger `networks` or longer `stages`."
         )
     return asked
 
@@ -69,7 +69,7 @@ def _run(path: Path) -> Run:
     if not (path / "run.sqlite").is_file():
         what = "is empty" if path.is_dir() and not any(path.iterdir()) else "holds no run.sqlite"
         raise InvalidConfiguration(
-            f"--resume takes the directory of an earlier search. {path} {what if path.exists() else 'is not there'}."
+            f"`resume` takes the directory of an earlier search. {path} {what if path.exists() else 'is not there'}."
         )
     check_not_busy(path)
     with closing(Record(path / "run.sqlite")) as record:
@@ -99,16 +99,16 @@ def _check_same(asked: SearchConfig, recorded: SearchConfig) -> None:
         free |= {"promote_epochs", "controller"}
     if asked.stages is not None and asked.stages == recorded.stages and asked.networks != recorded.networks:
         raise InvalidConfiguration(
-            f"{asked.resume} has --stages {recorded.stages}: add to it by longer --stages, not by --networks."
+            f"{asked.resume} has `stages` {recorded.stages}: add to it by longer `stages`, not by `networks`."
         )
     before, now = asdict(recorded), asdict(asked)
     changed = [name for name in before if name not in free and before[name] != now[name]]
     if "surrogate" in (asked.engine, recorded.engine) and asked.engine != recorded.engine:
         changed.append("engine")
     if changed:
-        told = ", ".join(f"--{name.replace('_', '-')} {now[name]} (it has {before[name]})" for name in changed)
+        told = ", ".join(f"`{name}` {now[name]} (it has {before[name]})" for name in changed)
         raise InvalidConfiguration(
-            f"{asked.resume} cannot go on with {told}: leave it out, or begin a new run. (--extend adds networks.)"
+            f"{asked.resume} cannot go on with {told}: leave it out, or begin a new run. (`extend` adds networks.)"
         )
     if asked.extend:
         _check_longer(asked, recorded)
@@ -119,6 +119,6 @@ def _check_longer(asked: SearchConfig, recorded: SearchConfig) -> None:
     last = len(old) - 1
     if new[:last] != old[:last] or len(new) < len(old) or new[last] < old[last] or new == old:
         raise InvalidConfiguration(
-            f"--extend adds networks to the last stage, or further stages, with --networks or --stages. The run has "
+            f"`extend` adds networks to the last stage, or further stages, with `networks` or `stages`. The run has "
             f"{','.join(map(str, old))}. Received: {','.join(map(str, new))}"
         )

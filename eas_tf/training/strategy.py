@@ -1,14 +1,10 @@
 """One network on several devices: which `tf.distribute` strategy trains it."""
 
 from functools import cache
-from typing import Literal, TypeAlias, get_args
 
 import tensorflow as tf
 
-from eas_tf.errors import InvalidConfiguration
-
-#: "auto": "mirrored" where there are several GPUs, else "single".
-StrategyName: TypeAlias = Literal["auto", "single", "mirrored"]
+from eas_tf.training.config import StrategyName, check_strategy
 
 
 def make_strategy(name: StrategyName = "auto") -> tf.distribute.Strategy:
@@ -17,8 +13,7 @@ def make_strategy(name: StrategyName = "auto") -> tf.distribute.Strategy:
     Raises:
         InvalidConfiguration: If there is no such strategy.
     """
-    if name not in get_args(StrategyName):
-        raise InvalidConfiguration(f"The strategies are {', '.join(get_args(StrategyName))}. Received: {name!r}")
+    check_strategy(name)
     gpus = tf.config.list_logical_devices("GPU")
     if name == "mirrored" or (name == "auto" and len(gpus) > 1):
         devices = gpus or tf.config.list_logical_devices("CPU")

@@ -56,7 +56,7 @@ def test_crops_and_flips_are_an_option(tfds, option, expected):
 
 @pytest.mark.parametrize("wrong", ["yes", True, None, ["on"]])
 def test_another_word_for_crops_and_flips_is_refused(wrong):
-    with pytest.raises(InvalidConfiguration, match="crop_and_flip is auto, on, off"):
+    with pytest.raises(InvalidConfiguration, match="`crop_and_flip` is auto, on, off"):
         load("digits", crop_and_flip=wrong)
 
 

@@ -54,7 +54,7 @@ def test_evaluators_that_tell_of_no_classes_are_refused_by_name():
         outcome(Result(accuracy=0.9, loss=None, seconds=0.0), metric="balanced_accuracy")
     with pytest.raises(InvalidConfiguration, match='evaluator="train"'):
         gym.make("EAS-Surrogate-v0", metric="balanced_accuracy")
-    with pytest.raises(InvalidConfiguration, match="metric is accuracy or balanced_accuracy"):
+    with pytest.raises(InvalidConfiguration, match="`metric` is accuracy or balanced_accuracy"):
         gym.make("EAS-Digits-v0", metric="f1")
 
 

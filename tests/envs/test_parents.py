@@ -88,7 +88,7 @@ def test_children_grow_from_the_weights_of_a_child_that_was_trained(tmp_path):
         _, info = env.reset(seed=1, options={"parent": first["architecture"]})
         assert info["architecture"] == first["architecture"] != start
         second = wider(env, 2)
-        with pytest.raises(InvalidConfiguration, match="there are none of C.12"):
+        with pytest.raises(InvalidConfiguration, match=r"there are none of C.12"):
             env.reset(options={"parent": start.replace("C(4,", "C(12,")})
         told.append((first["accuracy"], second["accuracy"], second["architecture"]))
         env.close()

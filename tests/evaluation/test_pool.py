@@ -320,7 +320,7 @@ def test_more_workers_than_memory_are_refused_before_anything_starts():
     # Automatic choice takes what fits, and where nothing does, says what to do.
     one = int((free_memory() - share.OWN_MEMORY - share.LEAST_MEMORY) / 4 * 0.9)
     assert pick_workers(EngineConfig(), images_of(one)).count == 1
-    with pytest.raises(InvalidConfiguration, match=r"at least 4000\.3 GB of memory, and .* are free.*--engine inline"):
+    with pytest.raises(InvalidConfiguration, match=r"at least 4000\.3 GB of memory, and .* are free.*`engine` inline"):
         pick_workers(EngineConfig(), images_of(10**12))
 
 

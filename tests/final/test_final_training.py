@@ -373,7 +373,7 @@ def test_one_process_at_a_time(stopped):
 
 
 def test_without_weights_there_is_a_way_on(run):
-    with pytest.raises(InvalidConfiguration, match=r"--from-scratch, or train one whose weights are kept: 0, 1\."):
+    with pytest.raises(InvalidConfiguration, match=r"`from_scratch`, or train one whose weights are kept: 0, 1\."):
         train(run, network=4)
     shutil.copy(run / "start.keras", run / "weights" / "1.keras")
     with pytest.raises(RunDamaged, match=r"1\.keras is another network"):
@@ -414,10 +414,10 @@ def files(run):
         (["--network", "9"], "has networks 0 to 4. Received: 9"),
         (["--network", "-1"], "has networks 0 to 4. Received: -1"),
         (["--network", "2"], "Network 2 of RUN failed: TrainingDiverged: the loss was nan. The best one is 1."),
-        (["--epochs", "0"], "Epochs and batch must be at least 1"),
+        (["--epochs", "0"], "--epochs must be at least 1"),
         (["--seeds", "0"], "--seeds must be from 1 to 1000"),
         (["--seeds", "100000000000"], "--seeds must be from 1 to 1000"),
-        (["--seed", "-1"], "--seed not negative"),
+        (["--seed", "-1"], "--seed must be at least 0"),
         (["--cutout", "9"], "--cutout is at most the 8 pixels"),
         (["--cutout", "-1"], "Cutout is a number of pixels"),
         (["--label-smoothing", "1"], "label smoothing a share from 0 to below 1"),

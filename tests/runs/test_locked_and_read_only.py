@@ -163,7 +163,7 @@ def test_what_stays_locked_is_told_so_and_not_called_damaged(run, searched, monk
     ):
         here("--resume", str(run))
     assert "Close that program" in str(told.value)
-    assert "--resume" in str(told.value)
+    assert "`resume`" in str(told.value)
     assert not re.search("damaged|delete|move|room", str(told.value))
     assert resumed(run) == searched[1]
 

@@ -65,7 +65,7 @@ def test_asking_takes_no_place_and_a_start_does():
     assert not some.may_start()
     some.count(network(0))
     some.count(network(1))
-    assert some.reason() == "--max-networks 2 is reached"
+    assert some.reason() == "max_networks 2 is reached"
 
 
 @pytest.mark.parametrize("engine", ["surrogate", "inline", "pool", pytest.param("ray", marks=pytest.mark.slow)])
@@ -81,7 +81,7 @@ def test_every_engine_trains_as_many_children_as_may_be(tmp_path, engine):
 def test_hours_count_from_what_was_worked_before():
     assert Limits(SearchConfig(max_hours=1.0), Interruption(""), 3_599.0).may_start()
     spent = Limits(SearchConfig(max_hours=1.0), Interruption(""), 3_600.0)
-    assert spent.reason() == "--max-hours 1 is used up"
+    assert spent.reason() == "max_hours 1 is used up"
     assert spent.seconds_left() == 0
     assert limits().seconds_left() is None
 

@@ -45,7 +45,7 @@ def test_five_channels_are_searched_trained_and_reported(tmp_path):
     assert plan.images.class_names == ("cat", "dog")
     search(plan, progress)
     lines = progress._console.file.getvalue()
-    assert "--batch is 32, because 64 is more than the 45 training images" in lines
+    assert "batch is 32, because 64 is more than the 45 training images" in lines
     assert lines.count("holds values from 0 to 1, but the networks take pixels from 0 to 255: give them x * 255") == 2
     best = keras.models.load_model(tmp_path / "run" / "best.keras")
     with np.load(mine) as file:
@@ -62,8 +62,8 @@ def test_a_default_batch_is_lowered_to_what_the_data_allow(count, batch, tmp_pat
     config = {"dataset": save(tmp_path / "mine.npz", 8, 8, 1, count), "output": tmp_path / "run"}
     plan = Plan.of(SearchConfig(**config))
     assert plan.config.batch == plan.recipe.batch == plan.start_recipe.batch == batch
-    assert any("--batch" in note for note in plan.notes) == (batch < 64)
-    with pytest.raises(InvalidConfiguration, match="--batch must be at most"):
+    assert any("batch is" in note for note in plan.notes) == (batch < 64)
+    with pytest.raises(InvalidConfiguration, match="`batch` must be at most"):
         Plan.of(SearchConfig(**config, batch=count))
 
 

@@ -36,7 +36,7 @@ from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-ADVICE = "A new search with --metric balanced_accuracy counts every class alike"
+ADVICE = "A new search with metric balanced_accuracy counts every class alike"
 WORDS = np.array(["ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "ibis", "jay"])
 
 
@@ -112,7 +112,7 @@ def test_the_page_and_the_report_say_so_too(two_of_ten, tmp_path, capsys):
     html = page([account])
     assert "Recall by class" in html
     assert "finds none of" in html
-    assert "--metric balanced_accuracy" in html
+    assert "A search with metric <code>balanced_accuracy</code>" in html
     assert "&#39;ibis&#39;" in html
     assert script("report", run, "--output", tmp_path / "page.html") == 0
     assert "finds none of" in capsys.readouterr().out
@@ -142,7 +142,7 @@ def test_one_class_that_is_nearly_all_there_is(share, never, tmp_path):
 def test_an_accuracy_that_hides_nothing_is_followed_by_no_such_line(tmp_path):
     lines, run = run_search(tmp_path, np.arange(400) % 2, known=2, networks=1)
     assert "accuracy hides" not in lines
-    assert "--metric" not in lines
+    assert "with metric" not in lines
     html = page([read(run)])
     assert "accuracy hides" not in html
     assert "Recall by class" in html
@@ -254,7 +254,7 @@ def test_weights_and_mean_recall_are_those_of_scikit_learn():
 def test_a_run_does_not_change_its_metric(balanced):
     _, run, _ = balanced
     for options in (["--metric", "accuracy"], ["--extend", "--networks", "9", "--metric", "accuracy"]):
-        with pytest.raises(InvalidConfiguration, match=r"--metric accuracy \(it has balanced_accuracy\)"):
+        with pytest.raises(InvalidConfiguration, match=r"`metric` accuracy \(it has balanced_accuracy\)"):
             read_config(["--resume", str(run), *options])
     assert read_config(["--resume", str(run), "--extend", "--networks", "9"]).metric == "balanced_accuracy"
 
@@ -342,7 +342,7 @@ def test_a_run_of_the_version_before_is_read_and_goes_on(tmp_path):
     )
     with closing(Record(run / "run.sqlite")) as one, closing(Record(whole / "run.sqlite")) as other:
         assert one.digest() == other.digest()
-    assert "--metric balanced_accuracy" not in page([read(run)])
+    assert "A search with metric" not in page([read(run)])
     assert FinalPlan.of(FinalConfig(run=run, epochs=1)).recipe.metric == "accuracy"
 
 

@@ -134,15 +134,15 @@ def test_one_process_owns_a_run(copy):
     ("arguments", "message"),
     [
         ([], "is finished"),
-        (["--seed", "3"], "--seed 3 (it has 0)"),
-        (["--epochs", "9", "--agent", "reinforce"], "--agent reinforce (it has random), --epochs 9 (it has 4)"),
-        (["--engine", "pool"], "--engine pool (it has surrogate)"),
-        (["--extend"], "--extend adds networks"),
-        (["--extend", "--stages", "19,33"], "--extend adds networks"),
-        (["--stages", "20,30"], "--extend adds networks"),
-        (["--output", "elsewhere"], "leave --output"),
-        (["--extend", "--networks", "99"], "has --stages 20,13: add to it by longer --stages, not by --networks"),
-        (["--extend", "--stages", "20,13,5", "--promote-epochs", "1"], "--promote-epochs 1 (it has 20)"),
+        (["--seed", "3"], "`seed` 3 (it has 0)"),
+        (["--epochs", "9", "--agent", "reinforce"], "`epochs` 9 (it has 4), `agent` reinforce (it has random)"),
+        (["--engine", "pool"], "`engine` pool (it has surrogate)"),
+        (["--extend"], "`extend` adds networks"),
+        (["--extend", "--stages", "19,33"], "`extend` adds networks"),
+        (["--stages", "20,30"], "`extend` adds networks"),
+        (["--output", "elsewhere"], "leave `output`"),
+        (["--extend", "--networks", "99"], "has `stages` 20,13: add to it by longer `stages`, not by `networks`"),
+        (["--extend", "--stages", "20,13,5", "--promote-epochs", "1"], "`promote_epochs` 1 (it has 20)"),
     ],
 )
 def test_a_resume_that_contradicts_the_run_is_refused_in_one_line(copy, arguments, message):
@@ -210,11 +210,11 @@ def test_changed_images_are_refused_and_found_from_another_directory(tmp_path, m
 def test_budgets_end_a_search_and_are_raised_by_a_resume(tmp_path, whole):
     folder = tmp_path / "run"
     out = here(*SURROGATE, "--patience", "3", "--output", str(folder))
-    assert "--patience: no new best network in 3 children" in out
+    assert "patience: no new best network in 3 children" in out
     few = len(rows(folder))
     assert few < 33
     out = here("--resume", str(folder), "--patience", "1000", "--max-hours", "1e-9")
-    assert "--max-hours 1e-09 is used up" in out
+    assert "max_hours 1e-09 is used up" in out
     assert len(rows(folder)) == few
     out = here("--resume", str(folder), "--max-hours", "9")
     assert digest(out) == whole[1]

@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from eas_tf import data
+from eas_tf.agents import AGENTS, make_agent
 from eas_tf.architecture import PlainCNN, parse_move
 from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.runs.progress import Progress
@@ -176,7 +177,8 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--networks", "-3"], "--networks must be at least 1"),
         (["--max-params", "-1"], "--max-params must be at least 1"),
         (["--deepen-steps", "0", "--widen-steps", "0"], "An episode needs a step"),
-        (["--widen-steps", "-1"], "must not be negative"),
+        (["--widen-steps", "-1"], "--widen-steps must be at least 0"),
+        (["--agent", "randon"], "The agents are reinforce, random. Received: 'randon'. Did you mean 'random'?"),
         (["--start", "C(4,3,1), P(2,2,MAX) SM(10)"], "At position 20 of the layer string"),
         (["--start", "C(4,3,1), C(200,3,1), SM(10)"], "wider than the last rung"),
         (["--start", "C(4,3,1), P(2,2,MAX), SM(7)"], "7 classes"),
@@ -197,10 +199,10 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--stages", "300,0"], "--stages is the children of each stage"),
         (["--stages", "30,20", "--networks", "9"], "leave out --networks 9, or --stages 30,20"),
         (["--max-hours", "0"], "--max-hours must be positive"),
-        (["--price-parameters", "-1"], "price_parameters must be a finite number"),
-        (["--workers", "0"], 'workers is "auto" or at least 1'),
+        (["--price-parameters", "-1"], "--price-parameters must be a finite number"),
+        (["--workers", "0"], '--workers is "auto" or at least 1'),
         (["--workers", "100000", "--cache", "cache.sqlite"], "100000 workers need about"),
-        (["--child-seconds", "0"], "child_seconds must be positive"),
+        (["--child-seconds", "0"], "--child-seconds must be positive"),
         (["--engine", "ray", "--ray-address", "127.0.0.1:6399"], "Ray"),
         (["--strategy", "mirrored"], "add --engine inline"),
         (["--cache", "full"], "cannot be written: Is a directory. Name another file"),
@@ -292,6 +294,20 @@ def test_help_is_quick_and_loads_no_tensorflow(tmp_path):
     assert result.returncode == 0, result.stderr
     for option in ("--dataset", "--agent", "--space", "--networks", "--epochs", "--start-epochs", "--max-params"):
         assert option in result.stdout
+
+
+def test_a_search_takes_any_registered_agent(tmp_path, monkeypatch):
+    """It draws for itself what random search would, but is another agent to the record."""
+    made = []
+
+    def mine(*spaces, rng, config=None):
+        made.append(config)
+        return make_agent("random", *spaces, rng=rng)
+
+    monkeypatch.setitem(AGENTS, "mine", mine)
+    assert here(["--agent", "mine", "--engine", "surrogate", "--networks", "2", "--output", str(tmp_path / "run")]) == 0
+    assert made
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["agent"] == "mine"
 
 
 def test_defaults_follow_the_data_set():

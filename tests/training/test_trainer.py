@@ -60,7 +60,7 @@ def test_a_step_that_needs_more_memory_than_there_is_is_refused_before_it(digits
         MemoryError, match=r"a step on 2 images needs at least \d+\.\d\d GB of memory, and .* are free$"
     ):
         trainer.train(initialise(lower(network), rng=np.random.default_rng(0)), recipe, seed=0)
-    with pytest.raises(InvalidConfiguration, match=r"smaller --batch \(it is 2\) or a smaller --start\. a step on 2"):
+    with pytest.raises(InvalidConfiguration, match=r"smaller `batch` \(it is 2\) or a smaller `start`\. a step on 2"):
         train_start(trainer, images, network, recipe, seed=0)
 
 
