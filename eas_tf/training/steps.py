@@ -8,9 +8,9 @@ import keras
 import tensorflow as tf
 
 from eas_tf.data import ImageData
+from eas_tf.metrics import balancing
 from eas_tf.training.augmentation import augment
 from eas_tf.training.flat_weights import FlatWeights, nesterov_update
-from eas_tf.training.metrics import balancing
 from eas_tf.training.recipe import Recipe
 
 

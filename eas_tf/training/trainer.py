@@ -14,6 +14,7 @@ import tensorflow as tf
 from eas_tf.backend import check_backend
 from eas_tf.data import ImageData
 from eas_tf.machine import own_memory
+from eas_tf.metrics import Found, Metric, balanced_accuracy, count_found
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.dropout import with_dropout
 from eas_tf.training.forks import check_fork
@@ -24,7 +25,6 @@ from eas_tf.training.kernels import (
     SynchronizedBatchNormalization,
 )
 from eas_tf.training.loop import Loop, Training, TrainingState
-from eas_tf.training.metrics import Found, Metric, balanced_accuracy, count_found
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.steps import CrossEntropyStep
 
