@@ -58,11 +58,10 @@ def time_parts(convolutions: int, epochs: int, folder: Path) -> dict[str, float]
     from eas_tf.training.silence import silent_import
 
     with silent_import():
-        import tensorflow as tf
-
         from eas_tf import data
         from eas_tf.machine import usable_cores
         from eas_tf.surgery import initialise, load_network, lower, measure_moments, save_network, transform
+        from eas_tf.training.loop import Training
         from eas_tf.training.recipe import Recipe
         from eas_tf.training.trainer import Trainer
 
@@ -86,15 +85,15 @@ def time_parts(convolutions: int, epochs: int, folder: Path) -> dict[str, float]
         laps.lap("child: surgery")
         child.to_keras()
         laps.lap(BUILD)
-        model, weights, epoch = trainer._prepare(child, recipe)
+        step = trainer._step(child, recipe)
+        training = Training(trainer._loop, step, batch=recipe.batch, epochs=epochs, seed=0)
         laps.lap(TRACE)
-        for number in range(epochs):
-            float(epoch(tf.constant([0, number])))
-            laps.lap(STEPS if number else COMPILE)
-        weights.give_back()
-        trainer._validate(model, child)
+        for _ in training:
+            laps.lap(STEPS if training.epoch > 1 else COMPILE)
+        step.weights.give_back()
+        trainer._validate(step.model, child)
         laps.lap("child: validation")
-        child.with_weights_of(model)
+        child.with_weights_of(step.model)
         laps.lap("child: weights back into plain arrays")
     steady = laps.parts[STEPS] / (epochs - 1)
     laps.parts |= {

@@ -19,7 +19,7 @@ from eas_tf.evaluation.child import Family
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.files import partials
 from eas_tf.surgery import initialise, load_network, lower, save_network
-from eas_tf.training.flat_weights import TrainingState
+from eas_tf.training.loop import TrainingState
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import OnEpoch, OnState, Trained, Trainer, step_memory
 

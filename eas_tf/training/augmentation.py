@@ -2,8 +2,23 @@
 
 import tensorflow as tf
 
+from eas_tf.training.recipe import Recipe
+
 #: Pixels of padding on each side (paper: 4).
 PADDING = 4
+
+
+def augment(images: tf.Tensor, mean: tf.Tensor, recipe: Recipe, seed: tf.Tensor) -> tf.Tensor:
+    """Change images at random as a recipe says.
+
+    Args:
+        images: float32 `[n, height, width, channels]`, raw pixels.
+        mean: Mean of each channel, float32 `[channels]`, or one for all.
+        recipe: Whether they are cropped and flipped, and how much of each is cut out.
+        seed: int32 `[2]`; equal seeds give equal images. From `seed + 4` on it is free for other uses.
+    """
+    images = crop_and_flip(images, mean, seed) if recipe.crop_and_flip else images
+    return cutout(images, mean, recipe.cutout, seed + 2) if recipe.cutout else images
 
 
 def crop_and_flip(images: tf.Tensor, mean: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

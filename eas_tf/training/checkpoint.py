@@ -11,7 +11,7 @@ import numpy as np
 
 from eas_tf.errors import RunDamaged, Stopped
 from eas_tf.files import write_whole
-from eas_tf.training.flat_weights import TrainingState
+from eas_tf.training.loop import TrainingState
 
 #: Seconds of training between two checkpoints. Shorter trainings leave none.
 CHECKPOINT_SECONDS = 10.0
@@ -53,12 +53,13 @@ class Checkpoint:
             values = {name: file[name] for name in file.files}
         if values.pop("key", None) != self._key:
             raise RunDamaged(f"{self.path} is of another training: delete it, and this one begins anew.")
+        curve = values.pop("curve", np.zeros(0))  # earlier files have none
         return TrainingState(
-            epoch=int(values["epoch"]),
-            **{name: values[name] for name in ("weights", "statistics", "momentum")},
-            losses=tuple(values["losses"].tolist()),
-            curve=tuple(values["curve"].tolist()) if "curve" in values else (),  # earlier files have none
-            seconds=float(values["seconds"]),
+            epoch=int(values.pop("epoch")),
+            losses=tuple(values.pop("losses").tolist()),
+            curve=tuple(curve.tolist()),
+            seconds=float(values.pop("seconds")),
+            variables=values,
         )
 
     def resume(self) -> TrainingState | None:
@@ -76,8 +77,8 @@ class Checkpoint:
         stops, before = self._stops(), time.monotonic()
         if not stops and before < self._due:
             return
-        file = BytesIO()
-        np.savez(file, **vars(state()), key=self._key)
+        file, values = BytesIO(), dict(vars(state()))
+        np.savez(file, **values.pop("variables"), **values, key=self._key)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.path, file.getvalue() + sha256(file.getbuffer()).digest())
         if stops:

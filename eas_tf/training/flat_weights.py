@@ -5,36 +5,12 @@ In a small network an operation for each of them takes as long as a convolution.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from eas_tf.errors import InvalidConfiguration
 from eas_tf.training.dropout import dropout_seed
-from eas_tf.training.recipe import Recipe
-
-
-@dataclass(frozen=True, eq=False, kw_only=True)
-class TrainingState:
-    """A training between two epochs: with its network, recipe and seed all that it takes to go on exactly."""
-
-    epoch: int
-    """Epochs that are over."""
-    weights: np.ndarray
-    """All trainable weights, one after the other, float32 `[parameters]`."""
-    statistics: np.ndarray
-    """All that is not trained, such as batch norm's moving mean and variance: float32, flat."""
-    momentum: np.ndarray
-    """Of each weight, float32 `[parameters]`."""
-    losses: tuple[float, ...] = ()
-    """The mean training loss of each epoch that is over, in nats."""
-    curve: tuple[float, ...] = ()
-    """The validation accuracy after each, where somebody decides by it whether the training goes on."""
-    seconds: float = 0.0
-    """That it took so far."""
 
 
 class _Vector:
@@ -69,7 +45,7 @@ class _Vector:
 
 
 class FlatWeights:
-    """A model's weights, its moving statistics and the momentum of its weights, a vector each."""
+    """A model's weights and its moving statistics, a vector each."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -77,7 +53,6 @@ class FlatWeights:
         # Synchronised batch norm has the same statistics on all devices.
         first = tf.VariableAggregation.ONLY_FIRST_REPLICA
         self._statistics = _Vector(model.non_trainable_variables, trainable=False, aggregation=first)
-        self.momentum = tf.Variable(tf.zeros_like(self.trainable.value), trainable=False)
 
     def call(self, batch: tf.Tensor, seed: tf.Tensor | None) -> tf.Tensor:
         """The logits in training mode, in which batch norm moves its statistics, and dropout drops by the seed."""
@@ -87,53 +62,29 @@ class FlatWeights:
         self._statistics.move(scope)
         return logits
 
-    def state(self, **told: Any) -> TrainingState:
-        """Where the training is, with what is told of its epochs."""
-        weights, statistics, momentum = (each.numpy() for each in self._vectors)
-        return TrainingState(weights=weights, statistics=statistics, momentum=momentum, **told)
-
-    def restore(self, state: TrainingState, recipe: Recipe) -> int:
-        """Take over a state; the number of epochs that are over.
-
-        Raises:
-            InvalidConfiguration: If it is another network's, or leaves no epoch to train.
-        """
-        values = state.weights, state.statistics, state.momentum
-        expected, received = [list(each.shape) for each in self._vectors], [list(each.shape) for each in values]
-        if expected != received or not 0 < state.epoch < recipe.epochs:
-            raise InvalidConfiguration(
-                f"The state of a training must be of the same network, after 1 to {recipe.epochs - 1} epochs. Expected "
-                f"vectors of {expected}. Received: {received}, after {state.epoch} epochs"
-            )
-        for vector, value in zip(self._vectors, values, strict=True):
-            vector.assign(value)
-        return state.epoch
-
     @property
-    def _vectors(self) -> tuple[tf.Variable, tf.Variable, tf.Variable]:
-        return self.trainable.value, self._statistics.value, self.momentum
+    def variables(self) -> dict[str, tf.Variable]:
+        """The two vectors, by name."""
+        return {"weights": self.trainable.value, "statistics": self._statistics.value}
 
     def give_back(self) -> None:
-        """Write all but the momentum into the model's variables."""
+        """Write both into the model's variables."""
         self.trainable.give_back()
         self._statistics.give_back()
 
 
 def nesterov_update(
-    strategy: tf.distribute.Strategy, weights: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor, recipe: Recipe
+    weights: tf.Variable, momentum: tf.Variable, gradient: tf.Tensor, *, rate: tf.Tensor, decay: float
 ) -> None:
-    """Nesterov SGD with L2 on the gradient summed over all replicas; each replica updates its own copy."""
+    """Nesterov SGD on this replica's copy of a vector.
 
-    def update(weights: Any, momentum: Any, gradient: tf.Tensor, rate: tf.Tensor) -> None:
-        tf.raw_ops.ResourceApplyMomentum(
-            var=weights.handle,
-            accum=momentum.handle,
-            lr=rate,
-            grad=gradient + recipe.weight_decay * weights,
-            momentum=recipe.momentum,
-            use_nesterov=True,
-        )
-
-    extended = strategy.extended
-    summed = extended.reduce_to(tf.distribute.ReduceOp.SUM, gradient, weights)
-    extended.update(weights, update, args=(momentum, summed, rate), group=False)
+    Args:
+        weights: float32 `[n]`.
+        momentum: Of each weight, float32 `[n]`.
+        gradient: float32 `[n]`, summed over all replicas.
+        rate: The learning rate.
+        decay: What is left of the momentum after a step.
+    """
+    tf.raw_ops.ResourceApplyMomentum(
+        var=weights.handle, accum=momentum.handle, lr=rate, grad=gradient, momentum=decay, use_nesterov=True
+    )

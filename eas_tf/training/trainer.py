@@ -1,8 +1,4 @@
-"""Train one network at a time, with as little as possible around the arithmetic.
-
-Keras's `fit` spends seconds on tracing and then twice the time of this loop on each epoch of a small network. Here
-the images live on the device as bytes, and one call of one graph is one epoch.
-"""
+"""Train one network at a time, with as little as possible around the arithmetic, and measure what it learned."""
 
 import math
 import time
@@ -17,13 +13,10 @@ import tensorflow as tf
 
 from eas_tf.backend import check_backend
 from eas_tf.data import ImageData
-from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.machine import own_memory
-from eas_tf.metrics import Found, Metric, balanced_accuracy, balancing, count_found
+from eas_tf.metrics import Found, Metric, balanced_accuracy, count_found
 from eas_tf.surgery import LayerGraph
-from eas_tf.training.augmentation import crop_and_flip, cutout
 from eas_tf.training.dropout import with_dropout
-from eas_tf.training.flat_weights import FlatWeights, TrainingState, nesterov_update
 from eas_tf.training.forks import check_fork
 from eas_tf.training.kernels import (
     FusedBatchNormalization,
@@ -31,7 +24,9 @@ from eas_tf.training.kernels import (
     PixelNormalization,
     SynchronizedBatchNormalization,
 )
+from eas_tf.training.loop import Loop, Training, TrainingState
 from eas_tf.training.recipe import Recipe
+from eas_tf.training.steps import CrossEntropyStep
 
 #: Called after each epoch with its number from 1, and the mean training loss.
 OnEpoch = Callable[[int, float], None]
@@ -97,21 +92,10 @@ class Trainer:
         check_fork()
         check_backend()
         self._data = data
-        self._strategy = strategy or tf.distribute.get_strategy()
-        self._images, self._labels = self._on_devices(data.x_train), self._on_devices(data.y_train)
+        self._loop = Loop(data.x_train, data.y_train, strategy or tf.distribute.get_strategy())
         self._validation = tf.constant(data.x_val), tf.constant(data.y_val)
         # Later less may be free, but what earlier trainings have left in this process is used again.
         self._free = own_memory()
-
-    def _on_devices(self, array: np.ndarray) -> Any:
-        """The array on each replica's device, copied once."""
-        if self._replicas == 1:
-            return tf.constant(array)
-        return self._strategy.experimental_distribute_values_from_function(lambda _: tf.constant(array))
-
-    @property
-    def _replicas(self) -> int:
-        return self._strategy.num_replicas_in_sync
 
     def train(
         self,
@@ -145,78 +129,50 @@ class Trainer:
         check_fork()
         check_backend()
         self._check_memory(graph, recipe.batch)
-        start = time.perf_counter()
-        model, weights, epoch = self._prepare(graph, recipe)
-        first = weights.restore(resume_from, recipe) if resume_from else 0
-        losses = list(resume_from.losses) if resume_from else []
-        curve = list(resume_from.curve) if resume_from else []
-        start -= resume_from.seconds if resume_from else 0.0
-        for number in range(first, recipe.epochs):
-            loss = float(epoch(tf.constant([seed, number], tf.int32)))
-            if not math.isfinite(loss):
-                raise TrainingDiverged(f"The loss was {loss} in epoch {number + 1} of {recipe.epochs}.")
-            losses.append(loss)
+        start = time.perf_counter() - (resume_from.seconds if resume_from else 0.0)
+        step = self._step(graph, recipe)
+        training = Training(
+            self._loop, step, batch=recipe.batch, epochs=recipe.epochs, seed=seed, resume_from=resume_from
+        )
+        curve = resume_from.curve if resume_from else ()
+        for loss in training:
             if on_epoch:
-                on_epoch(number + 1, loss)
-            last = number + 1 == recipe.epochs
-            if goes_on or last:
-                weights.give_back()
-                measured = self._validate(model, graph, recipe.batch // self._replicas)
-                curve.append(measured.value(recipe.metric))
-            if goes_on and not last and not goes_on(curve):
+                on_epoch(training.epoch, loss)
+            if goes_on or training.ended:
+                step.weights.give_back()
+                measured = self._validate(step.model, graph, recipe.batch // self._loop.replicas)
+                curve += (measured.value(recipe.metric),)
+            if training.ended or (goes_on and not goes_on(curve)):
                 break
-            if on_state and not last:
-                told = {"losses": tuple(losses), "curve": tuple(curve), "seconds": time.perf_counter() - start}
-                on_state(partial(weights.state, epoch=number + 1, **told))
+            if on_state:
+                on_state(partial(training.state, curve=curve, seconds=time.perf_counter() - start))
         return Trained(
-            graph=graph.with_weights_of(model),
-            accuracy=measured.accuracy,
-            loss=measured.loss,
-            found=measured.found,
+            graph=graph.with_weights_of(step.model),
+            **measured._asdict(),
             seconds=time.perf_counter() - start,
-            losses=tuple(losses),
-            curve=tuple(curve) if goes_on else (),
-            stopped=not last,
+            losses=training.losses,
+            curve=curve if goes_on else (),
+            stopped=not training.ended,
         )
 
     def evaluate(self, graph: LayerGraph) -> tuple[float, float]:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""
         return self._validate(_logits_model(graph), graph)[:2]
 
-    def _prepare(
-        self, graph: LayerGraph, recipe: Recipe
-    ) -> tuple[keras.Model, FlatWeights, Callable[[tf.Tensor], tf.Tensor]]:
-        """The Keras model on the devices, its weights, and what trains it for one epoch, given seed and epoch `[2]`."""
-        self.check_batch(recipe.batch)
-        with self._strategy.scope():
+    def _step(self, graph: LayerGraph, recipe: Recipe) -> CrossEntropyStep:
+        """The step that trains a network, with its Keras model on the devices."""
+        with self._loop.strategy.scope():
             model = _logits_model(with_dropout(graph, recipe.dropout), self._substitutes())
-            weights = FlatWeights(model)
-        steps = len(self._data.x_train) // recipe.batch
-        step = self._step_function(weights, recipe, steps)
-
-        @tf.function(autograph=False, jit_compile=False)
-        def epoch(images: tf.Tensor, labels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-            """One pass over the shuffled images; the rest that fills no batch waits for another shuffle."""
-            order = tf.random.experimental.stateless_shuffle(tf.range(len(self._data.x_train)), seed)
-
-            def one_step(index: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                losses = self._strategy.run(step, args=(images, labels, order, index, seed))
-                return index + 1, total + self._strategy.reduce("SUM", losses, axis=None)
-
-            _, total = tf.while_loop(lambda i, _: i < steps, one_step, (0, 0.0), parallel_iterations=1)
-            return total / steps
-
-        # One trace serves all epochs. Asking for it also keeps TensorFlow from warning of the next child's.
-        trace = epoch.get_concrete_function(self._images, self._labels, tf.TensorSpec([2], tf.int32))
-        return model, weights, lambda seed: trace(self._images, self._labels, seed)
+            return CrossEntropyStep(model, self._data, recipe)
 
     def _substitutes(self) -> dict[str, type[keras.layers.Layer]]:
         """What stands in for Keras's layers while a network is trained on these devices."""
+        one = self._loop.replicas == 1
         substitutes: dict[str, type[keras.layers.Layer]] = {
             "Normalization": PixelNormalization,
-            "BatchNormalization": FusedBatchNormalization if self._replicas == 1 else SynchronizedBatchNormalization,
+            "BatchNormalization": FusedBatchNormalization if one else SynchronizedBatchNormalization,
         }
-        if self._replicas > 1:
+        if not one:
             return substitutes
         threads = tf.config.threading
         one_core_waits = threads.get_intra_op_parallelism_threads() == 1 < threads.get_inter_op_parallelism_threads()
@@ -230,11 +186,7 @@ class Trainer:
         Raises:
             InvalidConfiguration: Naming both numbers.
         """
-        if batch % self._replicas or batch > len(self._data.x_train):
-            raise InvalidConfiguration(
-                f"A batch must be a multiple of the {self._replicas} devices, and at most the "
-                f"{len(self._data.x_train)} training images. Received: {batch}"
-            )
+        self._loop.check_batch(batch)
 
     def _check_memory(self, graph: LayerGraph, batch: int) -> None:
         """Refuse a step for which there is no memory, before the system ends this process in the midst of it.
@@ -249,39 +201,6 @@ class Trainer:
                 f"a step on {batch} image{'s' * (batch > 1)} needs at least {needed / 1e9:.2f} GB of memory, and "
                 f"{free / 1e9:.2f} GB are free"
             )
-
-    def _step_function(self, weights: FlatWeights, recipe: Recipe, steps: int) -> Callable[..., tf.Tensor]:
-        """What one replica does in one step: its share of the batch, forward, backward, update."""
-        share = recipe.batch // self._replicas
-        mean = tf.constant(self._data.mean, tf.float32)
-        class_weights = tf.constant(balancing(self._data.y_train, self._data.classes), tf.float32)
-
-        def step(
-            images: tf.Tensor, labels: tf.Tensor, order: tf.Tensor, index: tf.Tensor, seed: tf.Tensor
-        ) -> tf.Tensor:
-            context = tf.distribute.get_replica_context()
-            replica = context.replica_id_in_sync_group
-            chosen = tf.slice(order, [index * recipe.batch + replica * share], [share])
-            batch = tf.cast(tf.gather(images, chosen), tf.float32)
-            fold = seed
-            if recipe.crop_and_flip or recipe.cutout or recipe.dropout:
-                fold = tf.random.experimental.stateless_fold_in(seed, index * self._replicas + replica)
-                batch = crop_and_flip(batch, mean, fold) if recipe.crop_and_flip else batch
-                batch = cutout(batch, mean, recipe.cutout, fold + 2) if recipe.cutout else batch
-            with tf.GradientTape() as tape:
-                logits = weights.call(batch, fold + 4 if recipe.dropout else None)
-                truth = tf.gather(labels, chosen)
-                losses = _losses(logits, truth, recipe.label_smoothing)
-                losses = losses * tf.gather(class_weights, truth) if recipe.metric == "balanced_accuracy" else losses
-                loss = tf.reduce_sum(losses) / recipe.batch
-            vector = weights.trainable.value
-            gradient = tape.gradient(loss, vector)
-            progress = (tf.cast(seed[1] * steps + index, tf.float32)) / (recipe.epochs * steps)
-            rate = recipe.learning_rate * 0.5 * (1 + tf.cos(math.pi * progress))
-            context.merge_call(nesterov_update, args=(vector, weights.momentum, gradient, rate, recipe))
-            return loss
-
-        return step
 
     def _validate(self, model: keras.Model, graph: LayerGraph, trained: int = 1) -> Measured:
         return _measure(model, graph, *self._validation, trained)
@@ -325,15 +244,6 @@ def _measure(model: keras.Model, graph: LayerGraph, images: Any, labels: Any, tr
     return (
         Measured(float(right.mean()), total / len(labels), found) if len(right) else Measured(math.nan, math.nan, found)
     )
-
-
-def _losses(logits: tf.Tensor, labels: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """The cross-entropy of each image `[n]` with its label, of which a share is spread evenly over all classes."""
-    if not smoothing:
-        return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    classes = logits.shape[-1]
-    targets = tf.one_hot(labels, classes, 1 - smoothing + smoothing / classes, smoothing / classes)
-    return tf.nn.softmax_cross_entropy_with_logits(targets, logits)
 
 
 def _logits_model(graph: LayerGraph, substitutes: dict[str, type] | None = None) -> keras.Model:
