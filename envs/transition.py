@@ -60,9 +60,10 @@ def action_mask(process: Process, decision: Decision | None) -> dict[str, np.nda
             masks[kind] = np.zeros(sizes, np.int8)
         else:
             # By way of bytes this takes a fraction of the time that assigning tuples would.
-            masks[kind] = np.frombuffer(bytearray(decision.mask), np.int8).reshape(sizes)
+            legal = bytearray(decision.mask)
             if isinstance(shape, Chain) and shape.passes:
-                masks[kind][(0,) * len(sizes)] = decision.may_pass
+                legal[0] = decision.may_pass
+            masks[kind] = np.frombuffer(legal, np.int8).reshape(sizes)
     return masks
 
 
@@ -90,7 +91,7 @@ def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool
     """The choice, and whether it is legal; a negative number would count from the end, and is refused too."""
     array = np.asarray(part)
     numbers = array.tolist() if array.shape == (len(shape.sizes),) and array.dtype.kind in "iu" else ()
-    if not numbers or any(not 0 <= number < size for number, size in zip(numbers, shape.sizes, strict=True)):
+    if not numbers or any([not 0 <= number < size for number, size in zip(numbers, shape.sizes, strict=True)]):
         raise gym.error.InvalidAction(
             f"The part {decision.kind!r} of an action is {', '.join(shape.names)}, whole numbers from 0 to below "
             f"{shape.sizes}. Received: {part!r}"
@@ -106,7 +107,7 @@ def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool
 def _of_coins(part: Any, decision: Decision) -> tuple[Choice, bool]:
     """The choice, and whether it is legal."""
     coins, mask = np.asarray(part), decision.mask
-    indices = np.flatnonzero(coins).tolist()
+    indices = coins.nonzero()[0].tolist() if coins.shape == (len(mask),) else []
     if coins.shape != (len(mask),) or np.count_nonzero(coins == 1) != len(indices):
         raise gym.error.InvalidAction(
             f"The part {decision.kind!r} of an action is 0 or 1 for each of {len(mask)} layers. Received: {part!r}"

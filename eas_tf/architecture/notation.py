@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from eas_tf.architecture.layers import shared
 from eas_tf.errors import InvalidArchitecture
 
 #: A string with more layers is refused before it is read.
@@ -81,7 +82,7 @@ class Notation:
             raise syntax_error(text, position, form)
         values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
         try:
-            return [kind(*values)] * times, match.end()
+            return [shared(kind, *values)] * times, match.end()
         except InvalidArchitecture as error:
             raise InvalidArchitecture(f"At position {position} of the layer string: {error}") from None
 

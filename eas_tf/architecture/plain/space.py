@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Shape, Softmax
@@ -124,32 +125,32 @@ class PlainSpace(Layerwise[PlainCNN]):
         In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
         """
         size, rows = self.block_length * len(self.kernels), []
-        for block in range(len(architecture.blocks)):
-            legal = [self._kernels(architecture, block, index) for index in self._places(architecture, block)]
-            rows.append(b"".join(legal).ljust(size, b"\0"))
+        if len(architecture.layers) < self.max_layers:
+            dense = architecture.blocks[-1]
+            rows = [
+                self._positions(architecture, block, block is dense).ljust(size, b"\0") for block in architecture.blocks
+            ]
         return b"".join(rows).ljust(self.max_blocks * size, b"\0")
 
-    def _places(self, architecture: PlainCNN, block: int) -> range:
-        """The indices that a new layer of a block could have, position after position; none if there is no room."""
-        layers = architecture.blocks[block]
-        full = len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers
-        return range(layers.start, layers.start if full else layers.stop + 1)
-
-    def _kernels(self, architecture: PlainCNN, block: int, index: int) -> bytes:
-        """Which kernels a new layer of a block may have as layer number `index`."""
-        none = bytes(len(self.kernels))
-        if index == 0:
-            return none
-        height, width, channels = shape = architecture.shapes[index - 1]
-        dense = block == len(architecture.blocks) - 1
-        if (height * width * channels > self.units[-1]) if dense else (channels > self.filters[-1]):
-            return none
-        kernels = self.kernels[:1] if dense else self.kernels
-        legal = b"\1" * len(kernels)
-        if self.max_parameters is not None:
-            new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
-            legal = bytes([self.affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new])
-        return legal + none[len(legal) :]
+    def _positions(self, architecture: PlainCNN, block: range, dense: bool) -> bytes:
+        """For each position of a block and each kernel whether a layer may be inserted there."""
+        if len(block) >= self.block_length:
+            return b""
+        none, kernels = bytes(len(self.kernels)), self.kernels[:1] if dense else self.kernels
+        any_kernel = (b"\1" * len(kernels)).ljust(len(none), b"\0")
+        widest = (self.units if dense else self.filters)[-1]
+        positions = [] if block.start else [none]
+        for shape in architecture.shapes[max(0, block.start - 1) : block.stop]:
+            width = prod(shape) if dense else shape[2]
+            if width > widest:
+                positions.append(none)
+            elif self.max_parameters is None:
+                positions.append(any_kernel)
+            else:
+                new = [Dense(width) if dense else Conv(width, kernel) for kernel in kernels]
+                counts = [architecture.parameter_count + layer.parameter_count(shape) for layer in new]
+                positions.append(bytes(map(self.affords, counts)).ljust(len(none), b"\0"))
+        return b"".join(positions)
 
     def insertion(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
         """The move behind one entry of `deepen_mask`.
