@@ -5,5 +5,5 @@ from setuptools import find_packages, setup
 setup(
     packages=[*find_packages(include=["eas_tf", "eas_tf.*"]), "eas_tf.envs", "eas_tf.agents"],
     package_dir={"eas_tf.envs": "envs", "eas_tf.agents": "agents"},
-    package_data={"eas_tf": ["py.typed"], "eas_tf.data": ["*.npz", "*.md"], "eas_tf.search": ["*.jinja"]},
+    package_data={"eas_tf": ["py.typed"], "eas_tf.data": ["*.npz", "*.md"], "eas_tf.report": ["*.jinja"]},
 )

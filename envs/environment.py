@@ -12,7 +12,7 @@ from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
 from eas_tf.evaluation.price import Price
-from eas_tf.training.metrics import Metric
+from eas_tf.metrics import Metric
 
 
 class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):

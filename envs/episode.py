@@ -13,7 +13,7 @@ from eas_tf.envs.transition import Process, action_mask, initial, observation, r
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.price import Price
-from eas_tf.training.metrics import Metric
+from eas_tf.metrics import Metric
 
 
 def make_process(

@@ -17,9 +17,9 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import EVALUATORS, Evaluator, check_evaluator
 from eas_tf.evaluation.engine_config import EngineConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
+from eas_tf.metrics import Metric
 from eas_tf.paths import expanded
 from eas_tf.training.forks import check_fork
-from eas_tf.training.metrics import Metric
 from eas_tf.training.recipe import check_dropout
 
 StrategyName = Literal["auto", "single", "mirrored"]

@@ -12,7 +12,7 @@ from eas_tf.architecture import AnySpace, Architecture, Chain, Choice, ChoiceSha
 from eas_tf.envs.encoding import Encoder
 from eas_tf.evaluation import Result
 from eas_tf.evaluation.price import Price
-from eas_tf.training.metrics import Metric, check_metric
+from eas_tf.metrics import Metric, check_metric
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ import tyro
 from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.evaluation.stopping import keeps_up, median_floors
 from eas_tf.paths import expanded
-from eas_tf.search.record import Record
+from eas_tf.runs.record import Record
 
 
 @dataclass(frozen=True, kw_only=True)

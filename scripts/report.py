@@ -11,11 +11,11 @@ from rich.console import Console
 
 from eas_tf.errors import InvalidConfiguration, exit_code
 from eas_tf.paths import expanded
-from eas_tf.search.account import read
-from eas_tf.search.page import page
-from eas_tf.search.paths import checked_path
-from eas_tf.search.progress import PIPE_WIDTH
-from eas_tf.search.report import WHOLE, leaderboard
+from eas_tf.report.account import read
+from eas_tf.report.leaderboard import WHOLE, leaderboard
+from eas_tf.report.page import page
+from eas_tf.runs.paths import checked_path
+from eas_tf.runs.progress import PIPE_WIDTH
 from eas_tf.storing import storing
 from eas_tf.text import printable
 

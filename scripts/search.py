@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.dry_run:
         print("\n".join([*plan.notes, *lines(estimate(plan))]))
         return 0
-    from eas_tf.search.limits import Interruption
-    from eas_tf.search.progress import Progress
+    from eas_tf.runs.interruption import Interruption
+    from eas_tf.runs.progress import Progress
 
     run = plan.config.output
     go_on = f"To go on: python {sys.argv[0]} --resume {shlex.quote(str(run))}"

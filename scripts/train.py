@@ -10,10 +10,10 @@ import tyro
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import Stopped, exit_code
+from eas_tf.final.plan import FinalConfig, FinalPlan
 from eas_tf.machine import usable_cores
-from eas_tf.search.final_plan import FinalConfig, FinalPlan
-from eas_tf.search.limits import Interruption
-from eas_tf.search.progress import Progress
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
 from eas_tf.training.silence import silent_import
 
 
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with silent_import():
         from eas_tf.evaluation.pool import pick_threads
         from eas_tf.evaluation.worker import configure
-        from eas_tf.search.final import final_training
+        from eas_tf.final.training import final_training
 
         # As the search trains: so a network that is trained as it was there is the same.
         cores = usable_cores()

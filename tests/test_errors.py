@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from eas_tf.errors import StorageFailed, exit_code
+from eas_tf.runs.progress import Progress
 from eas_tf.search.driver import search
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
 from eas_tf.search.resuming import read_config
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"

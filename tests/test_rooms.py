@@ -13,7 +13,7 @@ import pytest
         "import gymnasium, eas_tf; gymnasium.make('EAS-Cifar10-v0').reset(seed=0)",
         "import gymnasium; gymnasium.make('eas_tf:EAS-Digits-v0').reset(seed=0)",
         "import eas_tf.search.resuming, eas_tf.search.plan, eas_tf.evaluation, eas_tf.data",
-        "import eas_tf.search.final_plan",
+        "import eas_tf.final.plan",
     ],
 )
 def test_no_tensorflow_is_loaded(program):

@@ -15,10 +15,10 @@ from eas_tf.architecture import PlainCNN
 from eas_tf.data import ImageData
 from eas_tf.envs.evaluators import EvaluatorConfig
 from eas_tf.errors import InvalidConfiguration, exit_code
-from eas_tf.search.account import read
+from eas_tf.final.plan import FinalConfig
+from eas_tf.report.account import read
+from eas_tf.runs.progress import Progress
 from eas_tf.search.config import SearchConfig
-from eas_tf.search.final_plan import FinalConfig
-from eas_tf.search.progress import Progress
 from eas_tf.surgery import load_network, lower, save_network
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"

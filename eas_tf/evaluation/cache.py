@@ -12,8 +12,8 @@ from typing import TypeVar
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.child import Family, identity
 from eas_tf.evaluation.protocol import Request, Result
+from eas_tf.metrics import as_found
 from eas_tf.storing import Verb, connect, storing, try_writing, use
-from eas_tf.training.metrics import as_found
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS result (

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 from eas_tf.architecture import Architecture, Move
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.training.metrics import Found, Metric, balanced_accuracy
+from eas_tf.metrics import Found, Metric, balanced_accuracy
 from eas_tf.training.recipe import Recipe
 
 

@@ -1,1 +1,1 @@
-"""A whole search: configuration, driver, run directory, progress and report."""
+"""A whole search: what it is told, its budgets, its networks, batch by batch."""

@@ -1,9 +1,7 @@
 """What a search is told: one dataclass, from which the command line is made. Imports no TensorFlow."""
 
-import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from importlib.metadata import version
 from math import inf
 from pathlib import Path
 from typing import Any, Literal
@@ -13,15 +11,13 @@ from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import EngineConfig
 from eas_tf.evaluation.price import Price
+from eas_tf.metrics import Metric, check_metric
 from eas_tf.paths import expanded
 from eas_tf.registration import ENVIRONMENTS
-from eas_tf.training.metrics import Metric, check_metric
 from eas_tf.training.recipe import check_dropout
 
 #: For data sets without an environment of their own.
 _DEFAULTS = {"space": "paper", "epochs": 20, "start_epochs": 20, "batch": 64}
-
-_PACKAGES = ("eas_tf", "tensorflow", "keras", "gymnasium", "numpy", "tensorflow-datasets")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,8 +209,3 @@ class ResolvedConfig(SearchConfig):
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON types."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
-
-
-def versions() -> dict[str, str]:
-    """Of Python, and of all packages that a result depends on."""
-    return {"python": sys.version.split()[0], **{package: version(package) for package in _PACKAGES}}

@@ -26,19 +26,20 @@ from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine, SurrogateEngine, make_engine
 from eas_tf.evaluation.start import memory_of_step
 from eas_tf.evaluation.train import TrainEvaluator
-from eas_tf.search.config import versions
+from eas_tf.metrics import as_found, count_found
+from eas_tf.report.leaderboard import draw_progress, in_percent, leaderboard, measures
+from eas_tf.report.recall import hidden
+from eas_tf.runs.directory import CHECKPOINTS, GENERATIONS, RunDirectory
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import Batch, Run
+from eas_tf.runs.versions import versions
 from eas_tf.search.episodes import make_envs, play
-from eas_tf.search.limits import Interruption, Limits
+from eas_tf.search.limits import Limits
 from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
-from eas_tf.search.recall import hidden
-from eas_tf.search.record import Batch, Run
-from eas_tf.search.report import draw_progress, in_percent, leaderboard, measures
-from eas_tf.search.run_directory import CHECKPOINTS, GENERATIONS, RunDirectory
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph
-from eas_tf.training.metrics import as_found, count_found
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import VALIDATION_BATCH, Trainer
 
@@ -47,7 +48,7 @@ BATCH_OF_NETWORKS = 10
 
 
 def search(plan: Plan, progress: Progress, interruption: Interruption | None = None) -> None:
-    """Run a search, or go on with one, and leave in `plan.config.output` what it found; see `run_directory.py`.
+    """Run a search, or go on with one, and leave in `plan.config.output` what it found; see `eas_tf.runs.directory`.
 
     Args:
         plan: What to search.

@@ -1,44 +1,14 @@
 """When a search ends before its last network: budgets, signals, and children that all fail."""
 
-import signal
-import sys
 import time
-from types import FrameType, TracebackType
-from typing import Self
 
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.ranking import ranked
+from eas_tf.runs.record import Network
 from eas_tf.search.config import SearchConfig
-from eas_tf.search.record import Network
-from eas_tf.search.report import ranked
 
 #: So many failures one after the other are no accident.
 FAILURES_IN_A_ROW = 20
-
-
-class Interruption:
-    """Ctrl-C and SIGTERM: the first ends work in an orderly way, the second at once (`KeyboardInterrupt`).
-
-    Args:
-        first: What to tell a person at the first.
-    """
-
-    def __init__(self, first: str) -> None:
-        self._first, self.asked = first, False
-
-    def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002 - the signal module's signature
-        if self.asked:
-            raise KeyboardInterrupt
-        self.asked = True
-        print(self._first, file=sys.stderr, flush=True)
 
 
 class Limits:

@@ -13,16 +13,17 @@ from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import WORKER_ENDED, Child, Family
 from eas_tf.evaluation.engine import UNLIMITED, Admission, Engine
 from eas_tf.evaluation.start import digest_of, start_key, train_start
+from eas_tf.metrics import as_found
+from eas_tf.report.leaderboard import line
+from eas_tf.runs.directory import RunDirectory
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.ranking import ranked
+from eas_tf.runs.record import Kind, Network
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
-from eas_tf.search.record import Kind, Network
-from eas_tf.search.report import line, ranked
-from eas_tf.search.run_directory import RunDirectory
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, save_network
 from eas_tf.training.checkpoint import Checkpoint
-from eas_tf.training.metrics import as_found
 from eas_tf.training.trainer import Trainer
 
 

@@ -7,8 +7,8 @@ from eas_tf import data
 from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.fit import check_fits, fitting_batch
+from eas_tf.runs.directory import check_free
 from eas_tf.search.config import ResolvedConfig, SearchConfig
-from eas_tf.search.run_directory import check_free
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 
 

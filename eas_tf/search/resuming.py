@@ -11,10 +11,10 @@ from typing import Any
 import tyro
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged
+from eas_tf.runs.directory import check_not_busy
+from eas_tf.runs.paths import checked_path
+from eas_tf.runs.record import Record, Run, way_to_copy
 from eas_tf.search.config import ResolvedConfig, SearchConfig
-from eas_tf.search.paths import checked_path
-from eas_tf.search.record import Record, Run, way_to_copy
-from eas_tf.search.run_directory import check_not_busy
 
 #: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
 #: same data set, its fingerprint says: a file may have moved.)

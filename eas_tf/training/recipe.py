@@ -5,7 +5,7 @@ from math import inf
 from typing import Any
 
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.training.metrics import Metric, check_metric
+from eas_tf.metrics import Metric, check_metric
 
 #: Initial learning rate of a network that is trained from random weights (the paper's final training).
 RATE_FROM_SCRATCH = 0.1

@@ -19,6 +19,7 @@ from eas_tf.backend import check_backend
 from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.machine import own_memory
+from eas_tf.metrics import Found, Metric, balanced_accuracy, balancing, count_found
 from eas_tf.surgery import LayerGraph
 from eas_tf.training.augmentation import crop_and_flip, cutout
 from eas_tf.training.dropout import with_dropout
@@ -30,7 +31,6 @@ from eas_tf.training.kernels import (
     PixelNormalization,
     SynchronizedBatchNormalization,
 )
-from eas_tf.training.metrics import Found, Metric, balanced_accuracy, balancing, count_found
 from eas_tf.training.recipe import Recipe
 
 #: Called after each epoch with its number from 1, and the mean training loss.

@@ -1,4 +1,4 @@
-"""Transformations of DenseNets in words; those of plain networks are in tests/search/test_page.py."""
+"""Transformations of DenseNets in words; those of plain networks are in tests/report/test_page.py."""
 
 import pytest
 from hypothesis import given, settings

@@ -12,7 +12,7 @@ from eas_tf.data.groups import choose_groups
 from eas_tf.data.images import choose_validation
 from eas_tf.data.tfds_sets import SETS
 from eas_tf.errors import InvalidData
-from eas_tf.search.final_plan import all_together
+from eas_tf.final.plan import all_together
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.integers(0, 256, (120, 6, 8, 1)).astype(np.uint8), np.arange(120) % 3

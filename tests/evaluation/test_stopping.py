@@ -15,7 +15,7 @@ from eas_tf.evaluation.child import ChildTrainer
 from eas_tf.evaluation.engine import InlineEngine
 from eas_tf.evaluation.stopping import keeps_up, median_floors
 from eas_tf.evaluation.train import TrainEvaluator
-from eas_tf.search.record import Network, Record, Run
+from eas_tf.runs.record import Network, Record, Run
 from eas_tf.training.trainer import Trainer
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))

@@ -11,8 +11,8 @@ import pytest
 
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.files import written_whole
-from eas_tf.search.record import Record, Run
-from eas_tf.search.run_directory import RunDirectory, check_free, write_whole
+from eas_tf.runs.directory import RunDirectory, check_free, write_whole
+from eas_tf.runs.record import Record, Run
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 NEW = Run(config="{}", versions="{}", fingerprint="", created="")

@@ -10,8 +10,8 @@ import pytest
 
 from eas_tf.architecture import SPACES, DenseNet, parse_move
 from eas_tf.errors import exit_code
-from eas_tf.search.account import read
-from eas_tf.search.lineage import lineage
+from eas_tf.report.account import read
+from eas_tf.report.lineage import lineage
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
 START = SPACES["densenet-digits"].start

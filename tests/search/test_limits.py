@@ -6,9 +6,10 @@ import signal
 import pytest
 from searching import here, rows
 
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.record import Network
 from eas_tf.search.config import SearchConfig
-from eas_tf.search.limits import FAILURES_IN_A_ROW, Interruption, Limits
-from eas_tf.search.record import Network
+from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 
 
 def network(number, *, failure="", score=0.5, kind="child"):

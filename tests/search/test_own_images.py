@@ -9,15 +9,15 @@ from rich.console import Console
 
 from eas_tf.architecture import SPACES
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration, InvalidData
-from eas_tf.search.account import read
+from eas_tf.final.plan import FinalConfig, FinalPlan
+from eas_tf.final.training import final_training
+from eas_tf.report.account import read
+from eas_tf.report.page import page
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
-from eas_tf.search.final import final_training
-from eas_tf.search.final_plan import FinalConfig, FinalPlan
-from eas_tf.search.limits import Interruption
-from eas_tf.search.page import page
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
 
 RNG = np.random.default_rng(0)
 WORDS = np.array(["cat", "dog"])

@@ -19,19 +19,19 @@ from eas_tf.architecture import space_named
 from eas_tf.data import ImageData, load
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.start import train_start
-from eas_tf.search.account import read
+from eas_tf.final.plan import FinalConfig, FinalPlan
+from eas_tf.final.training import final_training
+from eas_tf.metrics import balanced_accuracy, balancing, count_found
+from eas_tf.report.account import read
+from eas_tf.report.page import page
+from eas_tf.report.recall import hidden
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import Record
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
-from eas_tf.search.final import final_training
-from eas_tf.search.final_plan import FinalConfig, FinalPlan
-from eas_tf.search.limits import Interruption
-from eas_tf.search.page import page
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
-from eas_tf.search.recall import hidden
-from eas_tf.search.record import Record
 from eas_tf.search.resuming import read_config
-from eas_tf.training.metrics import balanced_accuracy, balancing, count_found
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer
 

@@ -12,8 +12,8 @@ import pytest
 from searching import SURROGATE, TRAINED, digest, here, rows, run, start, wait_for
 
 from eas_tf.errors import EASError, RunBusy, SearchFailed
-from eas_tf.search.record import Record
-from eas_tf.search.run_directory import RunDirectory
+from eas_tf.runs.directory import RunDirectory
+from eas_tf.runs.record import Record
 
 
 def kill(process):

@@ -15,11 +15,11 @@ from rich.console import Console
 from eas_tf import data
 from eas_tf.architecture import PlainCNN, parse_move
 from eas_tf.errors import InvalidConfiguration, exit_code
+from eas_tf.runs.progress import Progress
 from eas_tf.search.config import SearchConfig
 from eas_tf.search.driver import search
 from eas_tf.search.dry_run import Cost, Estimate, lines
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
 from eas_tf.search.resuming import read_config
 from eas_tf.surgery import load_network
 

@@ -14,7 +14,7 @@ import pytest
 from searching import TRAINED, digest, here, rows, run, start, wait_for
 
 from eas_tf.errors import NoNetwork
-from eas_tf.search.record import Record
+from eas_tf.runs.record import Record
 
 LONGER = [*TRAINED, "--epochs", "3", "--agent", "random"]
 

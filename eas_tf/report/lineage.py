@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from eas_tf.architecture import in_words
-from eas_tf.search.record import Network
-from eas_tf.training.metrics import Metric
+from eas_tf.metrics import Metric
+from eas_tf.runs.record import Network
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged
+from eas_tf.metrics import Metric, as_found, balanced_accuracy
 from eas_tf.storing import Verb, connect, storing, use
-from eas_tf.training.metrics import Metric, as_found, balanced_accuracy
 
 #: Of the schema. Version 2 had no column `found`, and is read and gone on with as it is. A record of another version is
 #: refused by name.

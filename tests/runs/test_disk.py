@@ -15,13 +15,14 @@ from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import SurrogateEngine
 from eas_tf.files import write_whole
+from eas_tf.runs.directory import RunDirectory
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import Record, Run
 from eas_tf.search.config import SearchConfig
-from eas_tf.search.limits import Interruption, Limits
+from eas_tf.search.limits import Limits
 from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
-from eas_tf.search.record import Record, Run
-from eas_tf.search.run_directory import RunDirectory
 from eas_tf.surgery import initialise, lower
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"

@@ -14,13 +14,13 @@ import pytest
 from rich.console import Console
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged
+from eas_tf.runs.directory import RunDirectory
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import Network, Record, Run
 from eas_tf.search.driver import search
 from eas_tf.search.networks import digest_of
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
-from eas_tf.search.record import Network, Record, Run
 from eas_tf.search.resuming import read_config
-from eas_tf.search.run_directory import RunDirectory
 
 ROW = Network(
     id=0, kind="child", stage=1, batch=1, parent=0, transformations="", seed=0, architecture="SM(10)", parameters=1,

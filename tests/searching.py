@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
 from eas_tf.search.driver import search
-from eas_tf.search.limits import Interruption
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
 from eas_tf.search.resuming import read_config
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "search.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "search.py"
 SURROGATE = ["--engine", "surrogate", "--agent", "random", "--stages", "20,13", "--restart-every", "1"]
 TRAINED = ["--networks", "6", "--epochs", "1", "--start-epochs", "2", "--deepen-steps", "1", "--widen-steps", "1"]
 

@@ -18,12 +18,13 @@ from strategies import legal_deepenings, legal_widenings
 
 from eas_tf.architecture import in_words, space_named
 from eas_tf.errors import RunDamaged, exit_code
-from eas_tf.search.account import read
-from eas_tf.search.charts import across, across_log, short, upward
-from eas_tf.search.lineage import lineage
-from eas_tf.search.page import duration, page
-from eas_tf.search.record import Batch, Network, Record, Run
-from eas_tf.search.report import best_so_far, leaderboard, pareto_front, ranked
+from eas_tf.report.account import read
+from eas_tf.report.charts import across, across_log, short, upward
+from eas_tf.report.leaderboard import leaderboard
+from eas_tf.report.lineage import lineage
+from eas_tf.report.page import duration, page
+from eas_tf.runs.ranking import best_so_far, pareto_front, ranked
+from eas_tf.runs.record import Batch, Network, Record, Run
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "report.py"
 SPACE = space_named("digits")

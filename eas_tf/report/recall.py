@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from eas_tf.metrics import Found
 from eas_tf.text import printable
-from eas_tf.training.metrics import Found
 
 #: From this share of one class on, an accuracy says little: a network that knows nothing else reaches it.
 NEARLY_ALL = 0.9

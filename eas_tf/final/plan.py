@@ -17,9 +17,9 @@ from eas_tf.data import CropAndFlip, ImageData
 from eas_tf.errors import InvalidConfiguration, InvalidData
 from eas_tf.evaluation.fit import check_fits
 from eas_tf.paths import expanded
-from eas_tf.search.paths import checked_path
-from eas_tf.search.record import Network, Record
-from eas_tf.search.report import ranked
+from eas_tf.runs.paths import checked_path
+from eas_tf.runs.ranking import ranked
+from eas_tf.runs.record import Network, Record
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 
 #: More trainings of one network than anybody wants.

@@ -1,8 +1,7 @@
 """What a person sees of a search: a line a network, a leaderboard, a picture."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -10,53 +9,16 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from rich.text import Text
 
-from eas_tf.search.record import Network
+from eas_tf.metrics import Found, Metric, balanced_accuracy
+from eas_tf.runs.ranking import best_so_far, is_priced, pareto_front, ranked
+from eas_tf.runs.record import Network
 from eas_tf.text import printable
-from eas_tf.training.metrics import Found, Metric, balanced_accuracy
 
 #: Networks in a leaderboard.
 LEADERS = 10
 
 #: Characters of a text that is shown as it is: more than any layer string has.
 WHOLE = 20_000
-
-
-def _place(network: Network) -> tuple[float, int, int]:
-    return -network.score, network.parameters, network.id
-
-
-def ranked(networks: Iterable[Network]) -> list[Network]:
-    """The networks that did not fail, best score first; of equals the smaller, then the earlier."""
-    return sorted((n for n in networks if not n.failure), key=_place)
-
-
-def best_so_far(networks: Iterable[Network]) -> list[Network]:
-    """For each network that did not fail, by number, the best of it and those before it."""
-    finished = sorted((n for n in networks if not n.failure), key=lambda n: n.id)
-
-    def better(best: Network, network: Network) -> Network:
-        return min(best, network, key=_place)
-
-    return list(accumulate(finished, better))
-
-
-def pareto_front(networks: Iterable[Network], metric: Metric = "accuracy") -> list[Network]:
-    """The networks that no other one beats in the metric and in parameters, smallest first.
-
-    One network beats another that is at most as good and has at least its parameters, and differs in one of them. Of
-    equals in both the earlier one stands for all.
-    """
-    front: list[Network] = []
-    worth = {network: network.worth(metric) for network in networks if not network.failure}
-    for network in sorted(worth, key=lambda n: (n.parameters, -worth[n], n.id)):
-        if not front or worth[network] > worth[front[-1]]:
-            front.append(network)
-    return front
-
-
-def is_priced(networks: Iterable[Network], metric: Metric = "accuracy") -> bool:
-    """Whether size costs something, so that a score is not what the metric says."""
-    return any(network.score != network.worth(metric) for network in networks if not network.failure)
 
 
 def in_words(metric: Metric) -> str:

@@ -1,4 +1,4 @@
-"""One seed of a final training: from checkpoint to checkpoint, and what it leaves. See `final.py` for the files."""
+"""One seed of a final training: from checkpoint to checkpoint, and what it leaves. See `training.py` for the files."""
 
 import json
 import math
@@ -11,10 +11,10 @@ import tensorflow as tf
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged, Stopped
 from eas_tf.files import write_whole
-from eas_tf.search.config import versions
-from eas_tf.search.final_plan import FinalPlan
-from eas_tf.search.limits import Interruption
-from eas_tf.search.progress import Progress
+from eas_tf.final.plan import FinalPlan
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.versions import versions
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, initialise, load_network, lower, save_network
 from eas_tf.training.checkpoint import Checkpoint

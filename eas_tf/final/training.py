@@ -23,17 +23,17 @@ from eas_tf.architecture import parse_move
 from eas_tf.errors import InvalidConfiguration, RunBusy, RunDamaged
 from eas_tf.evaluation.child import grown, measured
 from eas_tf.files import write_whole
-from eas_tf.search.final_plan import FinalPlan
-from eas_tf.search.final_seed import FinalSeed, read_json
-from eas_tf.search.limits import Interruption
-from eas_tf.search.progress import Progress
-from eas_tf.search.recall import hidden
-from eas_tf.search.record import Network
-from eas_tf.search.report import in_percent, measures
-from eas_tf.search.run_directory import weights_file
+from eas_tf.final.plan import FinalPlan
+from eas_tf.final.seed import FinalSeed, read_json
+from eas_tf.metrics import as_found
+from eas_tf.report.leaderboard import in_percent, measures
+from eas_tf.report.recall import hidden
+from eas_tf.runs.directory import weights_file
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import Network
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, load_network, save_network
-from eas_tf.training.metrics import as_found
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 

@@ -22,11 +22,11 @@ from eas_tf.errors import InvalidConfiguration, InvalidData, RunBusy, RunDamaged
 from eas_tf.evaluation import Request
 from eas_tf.evaluation.child import ChildTrainer, Family
 from eas_tf.evaluation.start import train_start
-from eas_tf.search.final import final_training, spread
-from eas_tf.search.final_plan import FinalConfig, FinalPlan, all_together
-from eas_tf.search.limits import Interruption
-from eas_tf.search.progress import Progress
-from eas_tf.search.record import Network, Record, Run
+from eas_tf.final.plan import FinalConfig, FinalPlan, all_together
+from eas_tf.final.training import final_training, spread
+from eas_tf.runs.interruption import Interruption
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import Network, Record, Run
 from eas_tf.surgery import load_network, save_network
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.search.paths import MAX_NAME, checked_path
+from eas_tf.runs.paths import MAX_NAME, checked_path
 
 
 @pytest.mark.parametrize(

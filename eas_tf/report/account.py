@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from eas_tf.errors import RunDamaged
+from eas_tf.metrics import Metric, as_found
 from eas_tf.paths import expanded
-from eas_tf.search.lineage import Step, lineage
-from eas_tf.search.recall import class_name, hidden, worst_first
-from eas_tf.search.record import Batch, Network, Record, Run
-from eas_tf.search.report import LEADERS, in_words, is_priced, pareto_front, ranked
+from eas_tf.report.leaderboard import LEADERS, in_words
+from eas_tf.report.lineage import Step, lineage
+from eas_tf.report.recall import class_name, hidden, worst_first
+from eas_tf.runs.ranking import is_priced, pareto_front, ranked
+from eas_tf.runs.record import Batch, Network, Record, Run
 from eas_tf.text import printable
-from eas_tf.training.metrics import Metric, as_found
 
 _AGENTS = {"reinforce": "the paper's controller (REINFORCE)", "random": "random search"}
 

@@ -20,14 +20,14 @@ from obstacles import forbid, locked
 from rich.console import Console
 
 from eas_tf.errors import EASError, InvalidConfiguration, RunDamaged, StorageFailed
-from eas_tf.search.account import read
+from eas_tf.report.account import read
+from eas_tf.report.page import page
+from eas_tf.runs.directory import storing
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.record import VERSION, Network, Record, Run
 from eas_tf.search.driver import search
-from eas_tf.search.page import page
 from eas_tf.search.plan import Plan
-from eas_tf.search.progress import Progress
-from eas_tf.search.record import VERSION, Network, Record, Run
 from eas_tf.search.resuming import read_config
-from eas_tf.search.run_directory import storing
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 WAIT = "Waiting for another program to unlock"
@@ -415,8 +415,8 @@ def test_a_file_system_without_locks_is_told_so(tmp_path, shim, number):
     program = f"""
 import pathlib, sys
 from eas_tf.errors import exit_code
-from eas_tf.search.record import Run
-from eas_tf.search.run_directory import RunDirectory
+from eas_tf.runs.record import Run
+from eas_tf.runs.directory import RunDirectory
 run = Run(config="{{}}", versions="{{}}", fingerprint="", created="")
 sys.exit(exit_code(lambda: RunDirectory(pathlib.Path({str(tmp_path / "run")!r}), run)))
 """
@@ -471,7 +471,7 @@ def test_sqlite_is_asked_what_the_system_said(tmp_path, shim, number):
     program = f"""
 import pathlib, os, sys
 from eas_tf.errors import exit_code
-from eas_tf.search.record import Record
+from eas_tf.runs.record import Record
 record = Record(pathlib.Path({str(path)!r}), writable=True)
 os.environ["SHIM"] = "write={number}"
 sys.exit(exit_code(lambda: record.update(ended="now")))

@@ -30,8 +30,8 @@ from filelock import FileLock, Timeout
 
 from eas_tf.errors import InvalidConfiguration, RunBusy
 from eas_tf.files import partials, write_whole, written_whole
-from eas_tf.search.paths import checked_path
-from eas_tf.search.record import Batch, Record, Run
+from eas_tf.runs.paths import checked_path
+from eas_tf.runs.record import Batch, Record, Run
 from eas_tf.storing import storing
 
 #: Batches whose agent state is kept.

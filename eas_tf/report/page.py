@@ -7,11 +7,12 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from eas_tf.search import charts
-from eas_tf.search.account import Account
-from eas_tf.search.charts import FLOOR, Chart, Mark, across, across_log, stairs, straight, upward
-from eas_tf.search.record import Network
-from eas_tf.search.report import WHOLE, best_so_far
+from eas_tf.report import charts
+from eas_tf.report.account import Account
+from eas_tf.report.charts import FLOOR, Chart, Mark, across, across_log, stairs, straight, upward
+from eas_tf.report.leaderboard import WHOLE
+from eas_tf.runs.ranking import best_so_far
+from eas_tf.runs.record import Network
 from eas_tf.text import printable
 
 #: Colours in the style sheet, after which lines are dashed.

@@ -1,0 +1,1 @@
+"""The final training of a network that a search has found."""
