@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.naming import register_maker
 
 if TYPE_CHECKING:
     import gymnasium
@@ -54,10 +55,9 @@ def register_agent(name: str, make: Callable[..., "Agent"], *, passes: bool = Fa
         passes: Whether it leaves decisions out where that is legal, so that a search shall make it legal.
 
     Raises:
-        InvalidConfiguration: If another agent has that name.
+        InvalidConfiguration: If another agent has that name, or `make` cannot be called.
     """
-    if AGENTS.setdefault(name, make) is not make:
-        raise InvalidConfiguration(f"There is an agent {name!r} already: name yours otherwise.")
+    register_maker(AGENTS, name, make, "an agent")
     if passes:
         PASSING.add(name)
 

@@ -9,7 +9,7 @@ import numpy as np
 from eas_tf.architecture import AnySpace, Architecture, Chain, parse_architecture, space_named
 from eas_tf.envs.encoding import token_limits
 from eas_tf.envs.spaces import Actions, Chains, CoinTosses
-from eas_tf.envs.transition import Process, action_mask, initial, observation, reward, score, transition
+from eas_tf.envs.transition import Process, action_mask, initial, next_decision, observation, reward, score, transition
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.price import Price
@@ -123,7 +123,7 @@ class Episode:
         """Go back to the start network, or begin with another one."""
         self.state, self._legal = initial(self.process, parent), True
         self._parent = self.state.architecture
-        self._decision = self.process.space.decision(self.state)
+        self._decision = next_decision(self.process, self.state)
 
     @property
     def over(self) -> bool:
@@ -139,7 +139,7 @@ class Episode:
         if self._decision is None:
             raise gym.error.ResetNeeded("The episode is over: call reset() before the next step().")
         self.state, self._legal = transition(self.process, self.state, action, self._decision)
-        self._decision = self.process.space.decision(self.state)
+        self._decision = next_decision(self.process, self.state)
 
     def observation(self) -> dict[str, Any]:
         """What the agent sees."""

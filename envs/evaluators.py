@@ -125,6 +125,11 @@ class EvaluatorSource:
         self._config = EvaluatorConfig(kind=kind, **options)
         if kind in EVALUATORS and self._is_ours and process.metric != "accuracy":
             raise InvalidConfiguration(f'metric={process.metric!r} needs children that are trained: evaluator="train".')
+        if kind == "train" and not getattr(process.start, "trainable", True):
+            raise InvalidConfiguration(
+                f"Networks of the space {process.space.name!r} cannot be trained: name another evaluator, such as "
+                f"{', '.join(EVALUATORS)}. Received: evaluator={evaluator!r}"
+            )
         if isinstance(evaluator, type) or not (isinstance(evaluator, str | Evaluator) or evaluator is None):
             raise InvalidConfiguration(
                 f"An evaluator is a name, or an object with what eas_tf.evaluation.Evaluator has. Received: {evaluator}"

@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import pi, tan
+from math import pi, prod, tan
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import AnySpace, Architecture, Chain, Choice, ChoiceShape, Decision, State
+from eas_tf.architecture import AnySpace, Architecture, Chain, Choice, ChoiceShape, Coins, Decision, State
 from eas_tf.envs.encoding import Encoder
+from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Result
 from eas_tf.evaluation.price import Price
 from eas_tf.metrics import Metric, check_metric
+from eas_tf.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,19 +34,59 @@ class Process:
     """The space's kinds of decisions."""
     due: tuple[str, ...] = field(init=False, repr=False, compare=False)
     """The values of an observation's `kind`: which kind of decision is due, or that the episode is over."""
+    lengths: dict[str, int] = field(init=False, repr=False, compare=False)
+    """How long the mask of each kind of decision is."""
     encoder: Encoder = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
         self.space.check(self.start)
         kinds = dict(sorted(self.space.kinds.items()))  # as Gymnasium sorts the parts of an action
-        for name, value in (("kinds", kinds), ("due", (*kinds, "over")), ("encoder", Encoder(self.space))):
+        lengths = {kind: _length(kind, shape) for kind, shape in kinds.items()}
+        encoder, due = Encoder(self.space), (*kinds, "over")
+        for name, value in (("kinds", kinds), ("due", due), ("lengths", lengths), ("encoder", encoder)):
             object.__setattr__(self, name, value)
+
+
+def _length(kind: str, shape: ChoiceShape) -> int:
+    """The length of a mask of this shape."""
+    if not isinstance(shape, Chain | Coins):
+        raise InvalidConfiguration(f"A kind of decision is a Chain or Coins. Received for {kind!r}: {shape!r}")
+    return prod(shape.sizes) if isinstance(shape, Chain) else shape.number
 
 
 def initial(process: Process, parent: Architecture | None = None) -> State[Any]:
     """The state in which an episode begins: the start network, or another one."""
     return State(process.start if parent is None else parent)
+
+
+def next_decision(process: Process, state: State[Any]) -> Decision | None:
+    """What the space says is due; None if the episode is over.
+
+    Raises:
+        InvalidConfiguration: If the decision is of a kind that the space has not, its mask has another length than the
+            kind's, or nothing is legal.
+    """
+    decision = process.space.decision(state)
+    if decision is None:
+        return None
+    if decision.kind not in process.kinds:
+        raise InvalidConfiguration(
+            f"The space {process.space.name!r} has decisions of the kinds {', '.join(process.kinds)}. Received: "
+            f"{decision.kind!r}"
+        )
+    shape, length = process.kinds[decision.kind], process.lengths[decision.kind]
+    if len(decision.mask) != length:
+        raise InvalidConfiguration(
+            f"A mask of kind {decision.kind!r} of the space {process.space.name!r} has {length} bytes. Received: "
+            f"{len(decision.mask)}"
+        )
+    if isinstance(shape, Chain) and not any(decision.mask) and not (shape.passes and decision.may_pass):
+        raise InvalidConfiguration(
+            f"A decision of kind {decision.kind!r} of the space {process.space.name!r} allows a choice, or to pass "
+            f"where its Chain passes. Received: no legal choice, may_pass={decision.may_pass}, passes={shape.passes}"
+        )
+    return decision
 
 
 def action_mask(process: Process, decision: Decision | None) -> dict[str, np.ndarray]:
@@ -60,9 +102,10 @@ def action_mask(process: Process, decision: Decision | None) -> dict[str, np.nda
             masks[kind] = np.zeros(sizes, np.int8)
         else:
             # By way of bytes this takes a fraction of the time that assigning tuples would.
-            masks[kind] = np.frombuffer(bytearray(decision.mask), np.int8).reshape(sizes)
+            legal = bytearray(decision.mask)
             if isinstance(shape, Chain) and shape.passes:
-                masks[kind][(0,) * len(sizes)] = decision.may_pass
+                legal[0] = decision.may_pass
+            masks[kind] = np.frombuffer(legal, np.int8).reshape(sizes)
     return masks
 
 
@@ -79,9 +122,14 @@ def transition(
         decision: What is due.
 
     Raises:
-        InvalidAction: If the part that is due is outside the action space.
+        InvalidAction: If the part that is due is missing, or outside the action space.
     """
-    shape, part = process.kinds[decision.kind], action[decision.kind]
+    try:
+        shape, part = process.kinds[decision.kind], action[decision.kind]
+    except (KeyError, IndexError, TypeError):
+        raise gym.error.InvalidAction(
+            f"An action is a dictionary with the part {decision.kind!r}. Received: {printable(action, 60)}"
+        ) from None
     choice, legal = _of_chain(part, shape, decision) if isinstance(shape, Chain) else _of_coins(part, decision)
     return process.space.act(state, choice if legal else None), legal
 
@@ -90,7 +138,7 @@ def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool
     """The choice, and whether it is legal; a negative number would count from the end, and is refused too."""
     array = np.asarray(part)
     numbers = array.tolist() if array.shape == (len(shape.sizes),) and array.dtype.kind in "iu" else ()
-    if not numbers or any(not 0 <= number < size for number, size in zip(numbers, shape.sizes, strict=True)):
+    if not numbers or any([not 0 <= number < size for number, size in zip(numbers, shape.sizes, strict=True)]):
         raise gym.error.InvalidAction(
             f"The part {decision.kind!r} of an action is {', '.join(shape.names)}, whole numbers from 0 to below "
             f"{shape.sizes}. Received: {part!r}"
@@ -106,7 +154,7 @@ def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool
 def _of_coins(part: Any, decision: Decision) -> tuple[Choice, bool]:
     """The choice, and whether it is legal."""
     coins, mask = np.asarray(part), decision.mask
-    indices = np.flatnonzero(coins).tolist()
+    indices = coins.nonzero()[0].tolist() if coins.shape == (len(mask),) else []
     if coins.shape != (len(mask),) or np.count_nonzero(coins == 1) != len(indices):
         raise gym.error.InvalidAction(
             f"The part {decision.kind!r} of an action is 0 or 1 for each of {len(mask)} layers. Received: {part!r}"

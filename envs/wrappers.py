@@ -1,13 +1,15 @@
 """The environment for libraries that know flat discrete actions only."""
 
-from math import prod
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import Chain, ChoiceShape, Coins
+from eas_tf.architecture import Chain, Coins
 from eas_tf.envs.spaces import Choices
+from eas_tf.envs.transition import Process
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.text import printable
 
 
 class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorArgs):
@@ -24,8 +26,10 @@ class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
     def __init__(self, env: gym.Env[dict[str, Any], dict[str, Any]]) -> None:
         gym.utils.RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
-        self._kinds: dict[str, ChoiceShape] = env.get_wrapper_attr("process").kinds
-        self._sizes = {kind: _combinations(shape) for kind, shape in self._kinds.items()}
+        process = env.get_wrapper_attr("process") if env.has_wrapper_attr("process") else None
+        if not isinstance(process, Process):
+            raise InvalidConfiguration(f"FlatActions is for environments of eas_tf. Received: {printable(env, 60)}")
+        self._kinds, self._sizes = process.kinds, process.lengths
         self._nothing = sum(self._sizes.values())
         self.action_space = Choices(self._nothing + 1)
         self._mask = np.zeros(self._nothing + 1, np.int8)
@@ -80,7 +84,3 @@ class FlatActions(gym.Wrapper[Any, Any, Any, Any], gym.utils.RecordConstructorAr
             parts.append(part)
         self._mask = np.concatenate([*parts, [nothing]]).astype(np.int8)
         return {**info, "action_mask": self._mask.copy()}
-
-
-def _combinations(shape: ChoiceShape) -> int:
-    return prod(shape.sizes) if isinstance(shape, Chain) else shape.number

@@ -4,10 +4,11 @@ A string such as `C(16,3,1)` is the notation of the EAS paper (Table 1). Each la
 changes the shape of what passes through it, and how many weights it trains.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from numbers import Integral
-from typing import ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
 
@@ -66,6 +67,34 @@ def with_wider_layer(layers: Sequence[AnyLayerT], layer: int, width: int) -> tup
     return (*layers[:layer], layers[layer].with_width(width), *layers[layer + 1 :])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """A layer that is what its notation says.
+
+    Every step of an environment formats and looks up all layers of a network, and only few are new. So a layer writes
+    its notation once, and is compared and hashed by it.
+    """
+
+    notation: str = field(init=False, repr=False)
+
+    def _write(self, notation: str) -> None:
+        """Keep the notation, before sizes are checked: errors name the layer by it."""
+        object.__setattr__(self, "notation", notation)
+
+    def __str__(self) -> str:
+        return self.notation
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and str(other) == self.notation
+
+    def __hash__(self) -> int:
+        return hash(self.notation)
+
+
+#: A layer of a class and sizes: the same object when it is asked for again, because networks share most layers.
+shared: Callable[..., Any] = lru_cache(maxsize=4096, typed=True)(lambda layer, *sizes: layer(*sizes))
+
+
 class _WithoutWidth:
     """A layer that Net2Wider does not change."""
 
@@ -87,8 +116,8 @@ def check_size(layer: AnyLayer, what: str, value: int, limit: int) -> None:
         raise InvalidArchitecture(f"{what} of {layer} must be {number}from 1 to {limit:,}. Received: {value!r}")
 
 
-@dataclass(frozen=True, slots=True)
-class Conv:
+@dataclass(frozen=True, slots=True, eq=False)
+class Conv(Written):
     """A convolution without bias, "same" padding, then batch norm, then ReLU."""
 
     role: ClassVar[Role] = "features"
@@ -99,6 +128,7 @@ class Conv:
     stride: int = 1
 
     def __post_init__(self) -> None:
+        self._write(f"C({self.filters},{self.kernel},{self.stride})")
         check_size(self, "The filters", self.filters, MAX_WIDTH)
         check_size(self, "The kernel", self.kernel, MAX_KERNEL)
         check_size(self, "The stride", self.stride, MAX_KERNEL)
@@ -110,10 +140,7 @@ class Conv:
 
     def with_width(self, width: int) -> Self:
         """With other filters."""
-        return type(self)(width, self.kernel, self.stride)
-
-    def __str__(self) -> str:
-        return f"C({self.filters},{self.kernel},{self.stride})"
+        return shared(type(self), width, self.kernel, self.stride)
 
     @property
     def words(self) -> str:
@@ -129,8 +156,8 @@ class Conv:
         return self.kernel**2 * shape[2] * self.filters + 2 * self.filters
 
 
-@dataclass(frozen=True, slots=True)
-class Pool(_WithoutWidth):
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool(_WithoutWidth, Written):
     """A maximum or average over `size` x `size` windows, without padding. Closes a block."""
 
     role: ClassVar[Role] = "pooling"
@@ -140,13 +167,11 @@ class Pool(_WithoutWidth):
     kind: Literal["MAX", "AVG"]
 
     def __post_init__(self) -> None:
+        self._write(f"P({self.size},{self.stride},{self.kind})")
         check_size(self, "The size", self.size, MAX_POOL)
         check_size(self, "The stride", self.stride, MAX_POOL)
         if self.kind not in ("MAX", "AVG"):
             raise InvalidArchitecture(f"A pooling layer is of kind MAX or AVG. Received: {self.kind!r}")
-
-    def __str__(self) -> str:
-        return f"P({self.size},{self.stride},{self.kind})"
 
     @property
     def words(self) -> str:
@@ -163,8 +188,8 @@ class Pool(_WithoutWidth):
         return 0
 
 
-@dataclass(frozen=True, slots=True)
-class Dense:
+@dataclass(frozen=True, slots=True, eq=False)
+class Dense(Written):
     """A fully connected layer without bias, then batch norm, then ReLU. Flattens what reaches it."""
 
     role: ClassVar[Role] = "vectors"
@@ -173,6 +198,7 @@ class Dense:
     units: int
 
     def __post_init__(self) -> None:
+        self._write(f"FC({self.units})")
         check_size(self, "The units", self.units, MAX_WIDTH)
 
     @property
@@ -182,10 +208,7 @@ class Dense:
 
     def with_width(self, width: int) -> Self:
         """With other units."""
-        return type(self)(width)
-
-    def __str__(self) -> str:
-        return f"FC({self.units})"
+        return shared(type(self), width)
 
     @property
     def words(self) -> str:
@@ -201,8 +224,8 @@ class Dense:
         return shape[0] * shape[1] * shape[2] * self.units + 2 * self.units
 
 
-@dataclass(frozen=True, slots=True)
-class Softmax(_WithoutWidth):
+@dataclass(frozen=True, slots=True, eq=False)
+class Softmax(_WithoutWidth, Written):
     """The classifier: a fully connected layer with bias, then softmax. Closes the network."""
 
     role: ClassVar[Role] = "classifier"
@@ -210,10 +233,8 @@ class Softmax(_WithoutWidth):
     classes: int
 
     def __post_init__(self) -> None:
+        self._write(f"SM({self.classes})")
         check_size(self, "The classes", self.classes, MAX_WIDTH)
-
-    def __str__(self) -> str:
-        return f"SM({self.classes})"
 
     @property
     def words(self) -> str:

@@ -75,8 +75,10 @@ class Layerwise(ABC, Generic[LayeredT]):
             deeper = self.insertion(parent, *choice)
             return state.after(deeper.apply(parent), deeper)
         child = self.climbed(parent, choice)
+        # Most layers are the parent's own, and need no comparison.
         pairs = enumerate(zip(parent.layers, child.layers, strict=True))
-        return state.after(child, *[Net2Wider(i, after.width or 0) for i, (before, after) in pairs if before != after])
+        changed = [(i, after) for i, (before, after) in pairs if before is not after and before != after]
+        return state.after(child, *[Net2Wider(i, after.width or 0) for i, after in changed])
 
     def check(self, architecture: LayeredT) -> None:
         """See `Space.check`."""

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from eas_tf.errors import IllegalTransformation, InvalidConfiguration
+from eas_tf.naming import check_free
 from eas_tf.text import printable
 
 
@@ -54,9 +55,7 @@ def register_move(move: MoveT) -> MoveT:
     """
     if not _FORM.fullmatch(f"{move.name}()"):
         raise InvalidConfiguration(f"The name of a move is small letters and _. Received: {move.name!r}")
-    known = MOVES.get(move.name)
-    if known is not None and known.__qualname__ != move.__qualname__:
-        raise InvalidConfiguration(f"There is a move {move.name!r} already: name yours otherwise.")
+    check_free(MOVES, move.name, move, "a move")
     MOVES[move.name] = move
     return move
 

@@ -3,8 +3,11 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
+from eas_tf.architecture.layers import shared
 from eas_tf.errors import InvalidArchitecture
 
 #: A string with more layers is refused before it is read.
@@ -44,6 +47,9 @@ class Notation:
         Raises:
             InvalidArchitecture: Naming the first layer that is out of place, or what is missing behind the last one.
         """
+        # Nearly all are right, and an environment asks after each move.
+        if layers and self._neighbours.issuperset(pairwise([self.first, *map(type, layers), None])):
+            return
         expected = self.first
         for index, layer in enumerate(layers):
             if type(layer) not in expected:
@@ -53,6 +59,12 @@ class Notation:
         if expected:
             last = layers[-1] if layers else "no layers"
             raise InvalidArchitecture(f"Expected {self._expected(expected)} at the end: {self.order}. Received: {last}")
+
+    @cached_property
+    def _neighbours(self) -> frozenset[tuple[Any, Any]]:
+        """Which types may follow which, with `first` before the first layer and None behind the last one."""
+        between = {(layer, after) for layer, some in self.followers.items() for after in some or [None]}
+        return frozenset(between | {(self.first, layer) for layer in self.first})
 
     def read(self, text: str, position: int = 0) -> list[Any]:
         """The layers of a string, from `position` on.
@@ -99,7 +111,7 @@ class Notation:
             raise syntax_error(text, position, form)
         values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
         try:
-            return [kind(*values)] * times, match.end()
+            return [shared(kind, *values)] * times, match.end()
         except InvalidArchitecture as error:
             raise InvalidArchitecture(f"At position {position} of the layer string: {error}") from None
 

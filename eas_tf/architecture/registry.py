@@ -11,6 +11,7 @@ from eas_tf.architecture.architecture import Architecture
 from eas_tf.architecture.notation import BLANKS
 from eas_tf.architecture.space import AnySpace, NetworkKind, Space
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
+from eas_tf.naming import check_free
 from eas_tf.text import printable
 
 #: The named spaces.
@@ -28,21 +29,24 @@ def register_space(space: AnySpace) -> None:
         InvalidConfiguration: If another space has that name, or it lacks what a `Space` has.
     """
     check_space(space)
-    if SPACES.setdefault(space.name, space) != space:
-        raise InvalidConfiguration(f"There is a space {space.name!r} already: name yours otherwise.")
+    check_free(SPACES, space.name, space, "a space")
+    SPACES[space.name] = space
 
 
 def register_kind(kind: NetworkKind) -> None:
-    """Make a kind of network known: its layer strings and its spaces.
+    """Make a kind of network known: its layer strings and its spaces. If one is refused, none is known.
 
     Raises:
         InvalidConfiguration: If another kind has one of its headers, or another space one of its names.
     """
-    for header in kind.headers or ("",):
-        if _READERS.setdefault(header, kind.parse) != kind.parse:
-            raise InvalidConfiguration(f"There are networks with the header {header!r} already: choose another.")
+    headers = kind.headers or ("",)
+    for header in headers:
+        check_free(_READERS, header, kind.parse, "a kind of network with the header")
     for space in kind.spaces:
-        register_space(space)
+        check_space(space)
+        check_free(SPACES, space.name, space, "a space")
+    _READERS.update(dict.fromkeys(headers, kind.parse))
+    SPACES.update({space.name: space for space in kind.spaces})
 
 
 def check_space(space: Any) -> None:
@@ -56,9 +60,12 @@ def check_space(space: Any) -> None:
     lacking = [name for name in sorted(_ATTRIBUTES) if not hasattr(space, name)]
     if lacking:
         raise InvalidConfiguration(f"A space has {', '.join(lacking)}; see `Space`. Received: {printable(space, 60)}")
+    if data := [name for name in sorted(_METHODS) if not callable(getattr(space, name))]:
+        raise InvalidConfiguration(f"Methods of a space are {', '.join(data)}. Received: {printable(space, 60)}")
 
 
 _ATTRIBUTES = {name for name in vars(Space) if not name.startswith("_")}
+_METHODS = {name for name in _ATTRIBUTES if callable(vars(Space)[name])}
 
 
 def space_named(name: str | AnySpace, max_parameters: int | None = None, **options: Any) -> AnySpace:

@@ -8,6 +8,7 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.nasbench201 import NASBench201Evaluator
 from eas_tf.evaluation.protocol import Evaluator
 from eas_tf.evaluation.surrogate import SurrogateEvaluator
+from eas_tf.naming import register_maker
 
 
 def _surrogate(space: AnySpace, dataset: str) -> Evaluator:  # noqa: ARG001 - a closed form has no data
@@ -29,10 +30,11 @@ def register_evaluator(name: str, make: Callable[[AnySpace, str], Evaluator]) ->
         make: Called with the environment's space and its `dataset`, when the first episode ends.
 
     Raises:
-        InvalidConfiguration: If another evaluator has that name.
+        InvalidConfiguration: If another evaluator has that name, or `make` cannot be called.
     """
-    if name == "train" or EVALUATORS.setdefault(name, make) is not make:
-        raise InvalidConfiguration(f"There is an evaluator {name!r} already: name yours otherwise.")
+    if name == "train":
+        raise InvalidConfiguration("There is an evaluator 'train' already: name yours otherwise.")
+    register_maker(EVALUATORS, name, make, "an evaluator")
 
 
 def check_evaluator(name: str) -> None:

@@ -41,3 +41,19 @@ def test_an_agent_from_outside_is_made_by_its_name(monkeypatch):
     assert make_agent("mine", 1, 2, rng=3, config=4) == ((1, 2), 3, 4)
     with pytest.raises(InvalidConfiguration, match="'random' already"):
         register_agent("random", lambda: None)
+    with pytest.raises(InvalidConfiguration, match=r"a name and a function. Received: 'x', 3"):
+        register_agent("x", 3)
+
+
+def test_a_function_that_is_defined_again_replaces_the_old_one(monkeypatch):
+    monkeypatch.setattr("eas_tf.agents.AGENTS", dict(AGENTS))
+
+    def cell_run_again(which):
+        def make(*_, **__):
+            return which
+
+        return make
+
+    for which in range(2):
+        register_agent("mine", cell_run_again(which))
+        assert make_agent("mine", 1, 2, rng=3) == which

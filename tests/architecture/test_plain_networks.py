@@ -1,12 +1,16 @@
 import pickle
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError, replace
+from math import prod
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from strategies import INPUT_SHAPES, plain_networks, search_spaces
 
 from eas_tf.architecture import SPACES, Conv, Dense, PlainCNN, Pool, Softmax
+from eas_tf.architecture.layers import MAX_WIDTH
 from eas_tf.errors import InvalidArchitecture
 
 TABLE_1 = SPACES["paper"].start
@@ -238,3 +242,28 @@ def test_networks_are_immutable():
         network.layers = ()
     with pytest.raises(FrozenInstanceError):
         network.input_shape = (1, 1, 1)
+
+
+@given(st.data())
+def test_an_insertion_measures_what_the_same_layers_measure_from_the_start(data):
+    input_shape = data.draw(st.sampled_from(INPUT_SHAPES))
+    parent = data.draw(plain_networks(SPACES["paper"], input_shape))
+    places = [(block, position) for block, layers in enumerate(parent.blocks) for position in range(len(layers) + 1)]
+    block, position = data.draw(st.sampled_from(places[1:]))
+    features = prod(parent.shape_before(parent.index_of_new(block, position)))
+    assume(block < len(parent.blocks) - 1 or features <= MAX_WIDTH)  # a wider flattened map has no layer behind it
+    child = parent.deepened(block, position, None if block == len(parent.blocks) - 1 else 5)
+    again = PlainCNN(child.layers, input_shape)
+    assert (child.shapes, child.parameter_counts) == (again.shapes, again.parameter_counts)
+    assert (child.parameter_count, child.multiply_adds) == (again.parameter_count, again.multiply_adds)
+    assert child == again == PlainCNN.parse(str(child), input_shape)
+
+
+def test_layers_are_equal_if_class_and_sizes_are_in_every_process():
+    layers = Conv(10, 3), Conv(10, 3, 2), Dense(10), Softmax(10), Pool(2, 2, "MAX"), Pool(2, 2, "AVG")
+    assert len({*layers, *pickle.loads(pickle.dumps(layers))}) == len(layers)
+    # Hashes of strings differ between processes: one that travelled with a layer would not be found here.
+    code = "import pickle, sys; from eas_tf.architecture import *; sys.stdout.buffer.write(pickle.dumps(Conv(10, 3)))"
+    sent = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True).stdout
+    assert pickle.loads(sent) in {Conv(10, 3)}
+    assert str(pickle.loads(sent)) == "C(10,3,1)"

@@ -196,6 +196,11 @@ def test_any_schedule_is_followed(schedule):
         ({"evaluator": "nasbench201"}, InvalidConfiguration, r"no networks of the space 'paper'"),
         ({"space": PlainCNN}, InvalidConfiguration, r"A space is an object, not its class"),
         ({"space": object()}, InvalidConfiguration, r"A space has act, check, decision, "),
+        (
+            {"space": "nasbench201"},
+            InvalidConfiguration,
+            r"'nasbench201' cannot be trained.*Received: evaluator='train'",
+        ),
         ({"strategy": "many"}, InvalidConfiguration, r"single, mirrored.*Received: 'many'"),
         ({"crop_and_flip": "yes"}, InvalidConfiguration, r"`crop_and_flip` is auto, on, off. Received: 'yes'"),
         ({"dropout": 1.0}, InvalidConfiguration, r"Dropout is a share from 0 to 0.95. Received: 1.0"),

@@ -9,6 +9,7 @@ from playing import SHORT, RecordingEvaluator, surrogate
 
 from eas_tf.architecture import SPACES, PlainCNN
 from eas_tf.envs import EASEnv, FlatActions
+from eas_tf.errors import InvalidConfiguration
 from eas_tf.registration import ENVIRONMENTS
 
 #: 5 blocks, 10 positions, 3 kernels; 50 layers; nothing.
@@ -133,3 +134,8 @@ def test_the_spec_survives_json_and_rebuilds_the_wrapper():
     assert isinstance(rebuilt, FlatActions)
     assert rebuilt.action_space == env.action_space
     assert data_equivalence(play(env, seed=4), play(rebuilt, seed=4))
+
+
+def test_environments_of_others_are_refused():
+    with pytest.raises(InvalidConfiguration, match=r"^FlatActions is for environments of eas_tf\. Received: [^\n]+$"):
+        FlatActions(gym.make("CartPole-v1"))

@@ -225,12 +225,15 @@ def test_a_widening_outside_the_action_space_is_an_error(widen):
         env.step({"deepen": [0, 1, 0], "widen": widen})
 
 
-def test_a_missing_part_is_an_error_only_if_it_is_due():
+@pytest.mark.parametrize("action", [{"widen": NOWHERE}, {}, None, 3, NOWHERE, [NOWHERE]])
+def test_a_missing_part_is_an_error_only_if_it_is_due(action):
     env = EASEnv(evaluator=RecordingEvaluator(), schedule=["widen", "deepen"])
     env.reset(seed=0)
     env.step({"widen": NOWHERE})
-    with pytest.raises(KeyError, match="deepen"):
-        env.step({"widen": NOWHERE})
+    with pytest.raises(
+        gym.error.InvalidAction, match=r"^An action is a dictionary with the part 'deepen'\. Rec[^\n]+$"
+    ):
+        env.step(action)
 
 
 def test_where_nothing_can_be_inserted_the_first_entry_inserts_nothing():

@@ -86,6 +86,9 @@ class Cell:
         input_shape: Height, width and channels of the images.
     """
 
+    trainable: ClassVar[bool] = False
+    """Surgery builds no cells: their accuracies are in a table."""
+
     layers: tuple[Edge, ...]
     classes: int = 10
     input_shape: Shape = (32, 32, 3)

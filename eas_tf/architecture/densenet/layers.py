@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from eas_tf.architecture.layers import MAX_WIDTH, Role, Shape, check_size
+from eas_tf.architecture.layers import MAX_WIDTH, Role, Shape, Written, check_size
 
 
-@dataclass(frozen=True, slots=True)
-class DenseLayer:
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseLayer(Written):
     """A convolution whose output is concatenated behind its input (Huang et al. 2017, Equation 2)."""
 
     role: ClassVar[Role] = "features"
@@ -16,10 +16,8 @@ class DenseLayer:
     growth: int
 
     def __post_init__(self) -> None:
+        self._write(f"D({self.growth})")
         check_size(self, "The growth rate", self.growth, MAX_WIDTH)
-
-    def __str__(self) -> str:
-        return f"D({self.growth})"
 
     @property
     def words(self) -> str:
@@ -40,8 +38,8 @@ class DenseLayer:
         return shape[0], shape[1], shape[2] + self.growth
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+@dataclass(frozen=True, slots=True, eq=False)
+class Transition(Written):
     """A 1x1 convolution, then a 2x2 average pool with stride 2. Closes a block."""
 
     role: ClassVar[Role] = "pooling"
@@ -50,10 +48,8 @@ class Transition:
     filters: int
 
     def __post_init__(self) -> None:
+        self._write(f"T({self.filters})")
         check_size(self, "The filters", self.filters, MAX_WIDTH)
-
-    def __str__(self) -> str:
-        return f"T({self.filters})"
 
     @property
     def words(self) -> str:

@@ -7,11 +7,12 @@ are the last block, and a softmax classifier closes the network.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
+from itertools import pairwise
 from math import prod
 from typing import Self
 
-from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax, with_wider_layer
+from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax, shared, with_wider_layer
 from eas_tf.architecture.net2net import UNKNOWN_WIDTH
 from eas_tf.architecture.notation import NUMBER, Notation
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture
@@ -32,8 +33,6 @@ _NOTATION = Notation(
     first=(Conv,),
     order="a plain network is convolutions and single pools in turn, then fully connected layers, then one classifier",
 )
-#: Networks of a space share a few dozen layers, and the environment formats all of a network's in every step.
-_notation = lru_cache(maxsize=4096)(str)
 
 
 @dataclass(frozen=True)
@@ -78,14 +77,13 @@ class PlainCNN:
         return cls(tuple(_NOTATION.read(text)), (height, width, channels))
 
     def __str__(self) -> str:
-        return ", ".join(map(_notation, self.layers))
+        return ", ".join([layer.notation for layer in self.layers])
 
-    @property
+    @cached_property
     def multiply_adds(self) -> int:
         """Multiplications with a weight, each with its addition, for one image; batch norm is left out."""
-        total = 0
-        for index, (layer, shape) in enumerate(zip(self.layers, self.shapes, strict=True)):
-            before = self.shape_before(index)
+        total, shapes = 0, (self.input_shape, *self.shapes)
+        for layer, (before, shape) in zip(self.layers, pairwise(shapes), strict=True):
             if isinstance(layer, Conv):
                 total += layer.kernel**2 * before[-1] * prod(shape)
             elif isinstance(layer, Dense | Softmax):
@@ -108,13 +106,10 @@ class PlainCNN:
         One range a pooling layer, without the pooling layer itself, then the fully connected block (possibly empty),
         without the classifier.
         """
-        blocks, start = [], 0
-        for index, layer in enumerate(self.layers):
-            if type(layer) is Pool:
-                blocks.append(range(start, index))
-                start = index + 1
+        ends = [-1, *[index for index, layer in enumerate(self.layers) if type(layer) is Pool]]
+        blocks, start = [range(before + 1, end) for before, end in pairwise(ends)], ends[-1] + 1
         # Without pooling after the last convolution, flattening is what closes its block.
-        convolutions = sum(isinstance(layer, Conv) for layer in self.layers[start:])
+        convolutions = sum([type(layer) is Conv for layer in self.layers[start:]])
         if convolutions:
             blocks.append(range(start, start + convolutions))
         return (*blocks, range(start + convolutions, len(self.layers) - 1))
@@ -158,7 +153,22 @@ class PlainCNN:
                 f"normalised images. {received}"
             )
         height, width, channels = self.shape_before(index)
-        return self._inserted(index, Dense(height * width * channels) if kernel is None else Conv(channels, kernel))
+        layer = shared(Dense, height * width * channels) if kernel is None else shared(Conv, channels, kernel, 1)
+        return self._with_identity(index, layer)
+
+    def _with_identity(self, index: int, layer: Layer) -> Self:
+        """The network with a new layer that gives the shape which reaches it, or its features as a vector."""
+        # So nothing that was checked and measured of the other layers changes, and it is not done again.
+        before, child = self.shape_before(index), object.__new__(type(self))
+        count = layer.parameter_count(before)
+        child.__dict__.update(
+            layers=(*self.layers[:index], layer, *self.layers[index:]),
+            input_shape=self.input_shape,
+            shapes=(*self.shapes[:index], layer.output_shape(before), *self.shapes[index:]),
+            parameter_counts=(*self.parameter_counts[:index], count, *self.parameter_counts[index:]),
+            parameter_count=self.parameter_count + count,
+        )
+        return child
 
     def sketched(self, block: int, position: int, kernel: int | None) -> Self:
         """`deepened`; a fully connected layer behind a feature map, whose size is not known, has `UNKNOWN_WIDTH`."""

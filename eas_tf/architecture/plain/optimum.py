@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from dataclasses import dataclass
 
-from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Softmax
+from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Softmax, shared
 from eas_tf.architecture.plain.network import PlainCNN
 
 #: The optimum's number of convolutions in each block, in turn.
@@ -36,11 +36,12 @@ class PlainOptimum:
         widths, other_kernels = [], []
         for number, block in enumerate(convolutional):
             ideal = self._convolution(number, len(convolutional))
+            wanted = bisect_right(self.filters, ideal.filters)
             depth += (len(block) - DEPTHS[number % len(DEPTHS)]) ** 2
-            for layer in architecture.layers[block.start : block.stop]:
-                widths.append(self._rungs_apart(layer, ideal))
-                other_kernels.append(isinstance(layer, Conv) and layer.kernel != ideal.kernel)
-        widths += [self._rungs_apart(architecture.layers[index], Dense(self.units[-1])) for index in dense]
+            layers = architecture.layers[block.start : block.stop]
+            widths += [_rungs_apart(self.filters, layer, wanted) for layer in layers]
+            other_kernels += [isinstance(layer, Conv) and layer.kernel != ideal.kernel for layer in layers]
+        widths += [_rungs_apart(self.units, architecture.layers[index], len(self.units)) for index in dense]
         width, kernel = sum(widths) / len(widths), sum(other_kernels) / max(1, len(other_kernels))
         return depth / 6 + 3 * width + kernel
 
@@ -59,9 +60,9 @@ class PlainOptimum:
     def _convolution(self, number: int, blocks: int) -> Conv:
         """The ideal convolution of block `number` of `blocks`."""
         rung = (len(self.filters) - 1) * (blocks + number) // max(1, 2 * blocks - 1)
-        return Conv(self.filters[rung], self.kernels[(number + 1) % len(self.kernels)])
+        return shared(Conv, self.filters[rung], self.kernels[(number + 1) % len(self.kernels)], 1)
 
-    def _rungs_apart(self, layer: Layer, ideal: Layer) -> float:
-        rungs = self.units if isinstance(layer, Dense) else self.filters
-        reached, wanted = (bisect_right(rungs, each.width or 0) for each in (layer, ideal))
-        return ((reached - wanted) / len(rungs)) ** 2
+
+def _rungs_apart(rungs: tuple[int, ...], layer: Layer, wanted: int) -> float:
+    """The squared difference between the rungs that a layer has reached and those wanted, as fractions of all rungs."""
+    return ((bisect_right(rungs, layer.width or 0) - wanted) / len(rungs)) ** 2

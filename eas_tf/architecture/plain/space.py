@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from eas_tf.architecture.layers import MAX_KERNEL, MAX_WIDTH, Conv, Dense, Layer, Pool, Shape, Softmax
@@ -126,32 +127,36 @@ class PlainSpace(Layerwise[PlainCNN]):
         In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
         """
         size, rows = self.block_length * len(self.kernels), []
-        for block in range(len(architecture.blocks)):
-            legal = [self._kernels(architecture, block, index) for index in self._places(architecture, block)]
-            rows.append(b"".join(legal).ljust(size, b"\0"))
+        if len(architecture.layers) < self.max_layers:
+            dense = architecture.blocks[-1]
+            rows = [
+                self._positions(architecture, block, block is dense).ljust(size, b"\0") for block in architecture.blocks
+            ]
         return b"".join(rows).ljust(self.max_blocks * size, b"\0")
 
-    def _places(self, architecture: PlainCNN, block: int) -> range:
-        """The indices that a new layer of a block could have, position after position; none if there is no room."""
-        layers = architecture.blocks[block]
-        full = len(layers) >= self.block_length or len(architecture.layers) >= self.max_layers
-        return range(layers.start, layers.start if full else layers.stop + 1)
+    def _positions(self, architecture: PlainCNN, block: range, dense: bool) -> bytes:
+        """For each position of a block and each kernel whether a layer may be inserted there."""
+        if len(block) >= self.block_length:
+            return b""
+        before = architecture.shapes[max(0, block.start - 1) : block.stop]
+        widths = [prod(shape) for shape in before] if dense else [channels for _, _, channels in before]
+        widest, none = (self.units if dense else self.filters)[-1], bytes(len(self.kernels))
+        legal = (b"\1" if dense else b"\1" * len(none)).ljust(len(none), b"\0")
+        if self.max_parameters is None:
+            rows = [legal if width <= widest else none for width in widths]
+        else:
+            count = architecture.parameter_count
+            rows = [
+                self._affordable(count, shape, width, dense) if width <= widest else none
+                for shape, width in zip(before, widths, strict=True)
+            ]
+        return b"".join(rows if block.start else [none, *rows])
 
-    def _kernels(self, architecture: PlainCNN, block: int, index: int) -> bytes:
-        """Which kernels a new layer of a block may have as layer number `index`."""
-        none = bytes(len(self.kernels))
-        if index == 0:
-            return none
-        height, width, channels = shape = architecture.shapes[index - 1]
-        dense = block == len(architecture.blocks) - 1
-        if (height * width * channels > self.units[-1]) if dense else (channels > self.filters[-1]):
-            return none
-        kernels = self.kernels[:1] if dense else self.kernels
-        legal = b"\1" * len(kernels)
-        if self.max_parameters is not None:
-            new = [Dense(height * width * channels) if dense else Conv(channels, kernel) for kernel in kernels]
-            legal = bytes([self.affords(architecture.parameter_count + layer.parameter_count(shape)) for layer in new])
-        return legal + none[len(legal) :]
+    def _affordable(self, count: int, before: Shape, width: int, dense: bool) -> bytes:
+        """For each kernel whether a network of so many weights may have a new layer of this width."""
+        new = [Dense(width)] if dense else [Conv(width, kernel) for kernel in self.kernels]
+        legal = bytes([self.affords(count + layer.parameter_count(before)) for layer in new])
+        return legal.ljust(len(self.kernels), b"\0")
 
     def insertion(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
         """The move behind one entry of `deepen_mask`.

@@ -1,0 +1,78 @@
+"""Spaces of a user's own whose decisions contradict what they say of themselves are refused in one line."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import gymnasium as gym
+import pytest
+
+import eas_tf  # noqa: F401 - registers the environments
+from eas_tf.architecture import Chain, Coins, Decision
+from eas_tf.architecture.cells.space import CellSpace
+from eas_tf.errors import InvalidConfiguration
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnSpace(CellSpace):
+    """Cells, with one decision that is given, in every state but the first."""
+
+    given: Decision
+    first: Decision | None = None
+    kinds: ClassVar = {
+        "operation": Chain(("edge",), (6,), passes=True),
+        "coins": Coins(6),
+        "chain": Chain(("one",), (2,)),
+    }
+
+    def decision(self, state):
+        return self.given if state.steps else self.first or super().decision(state)
+
+    def act(self, state, choice):
+        return super().act(state, choice or None)
+
+
+def make(**kwargs):
+    return gym.make("EAS-Surrogate-v0", space=OwnSpace(**kwargs))
+
+
+WRONG = [
+    (
+        Decision("operation", b"\1" * 5),
+        r"mask of kind 'operation' of the space 'nasbench201' has 6 bytes. Received: 5$",
+    ),
+    (Decision("coins", b"\1" * 7), r"has 6 bytes. Received: 7$"),
+    (Decision("other", b"\1" * 6), r"the kinds chain, coins, operation. Received: 'other'$"),
+    (Decision("operation", bytes(6)), r"no legal choice, may_pass=False, passes=True$"),
+    (Decision("chain", bytes(2), may_pass=True), r"no legal choice, may_pass=True, passes=False$"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "message"), WRONG)
+def test_a_decision_that_does_not_fit_its_kind_is_refused_where_it_is_taken(wrong, message):
+    env = make(given=wrong)
+    _, info = env.reset(seed=0)
+    env.action_space.seed(0)
+    with pytest.raises(InvalidConfiguration, match=message):
+        env.step(env.action_space.sample(mask=info["action_mask"]))
+    with pytest.raises(InvalidConfiguration, match=message):
+        make(given=wrong, first=wrong)
+
+
+@pytest.mark.parametrize("right", [Decision("operation", bytes(6), may_pass=True), Decision("coins", bytes(6))])
+def test_where_passing_or_no_coin_is_legal_a_mask_may_be_zero(right):
+    env = make(given=right, first=right)
+    _, info = env.reset(seed=0)
+    *_, info = env.step(env.action_space.sample(mask=info["action_mask"]))
+    assert not info["illegal"]
+
+
+def test_a_kind_that_is_neither_a_chain_nor_coins_is_refused():
+    broken = type("Broken", (CellSpace,), {"kinds": {"operation": (6,)}})()
+    with pytest.raises(InvalidConfiguration, match=r"is a Chain or Coins. Received for 'operation': \(6,\)$"):
+        gym.make("EAS-Surrogate-v0", space=broken)
+
+
+def test_a_space_without_a_method_is_refused_when_the_environment_is_made():
+    broken = type("Broken", (CellSpace,), {"act": None})()
+    with pytest.raises(InvalidConfiguration, match=r"^Methods of a space are act\. Received: [^\n]+$"):
+        gym.make("EAS-Surrogate-v0", space=broken)
