@@ -58,9 +58,9 @@ class EvolutionAgent(Agent):
         self._moves, self._steps_left = np.zeros(0, int), 0
 
     def parents(self, history: Sequence[Outcome], episodes: int) -> list[int] | None:
-        """The winner of a tournament for each episode, of equals the earlier one; None if no network is alive."""
+        """The winner of a tournament for each episode, of equals the earlier one; None until there is a sample."""
         alive = [place for place, outcome in enumerate(history) if not outcome.failure]
-        if not alive:
+        if len(alive) < min(self._config.sample, self.population):
             return None
         drawn = self._rng.integers(len(alive), size=(episodes, self._config.sample))
         return [max((alive[i] for i in sorted(row)), key=lambda place: history[place].reward) for row in drawn]

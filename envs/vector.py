@@ -27,7 +27,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         single = EASEnv(**kwargs)
         self.num_envs, self.render_mode = num_envs, single.render_mode
         self._episodes = [Episode(single.process) for _ in range(num_envs)]
-        self._process, self._evaluator = single.process, single.evaluator
+        self.process, self._evaluator = single.process, single.evaluator
         self._rngs = [np.random.default_rng() for _ in range(num_envs)]
         self.single_observation_space, self.single_action_space = single.observation_space, single.action_space
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -48,7 +48,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
             InvalidConfiguration: If there is no such option, a parent has no weights to grow from, or there are too
                 many or too few of them or of the seeds.
         """
-        parents = parents_of(options, self._process, self.num_envs, self._evaluator.check_parent)
+        parents = parents_of(options, self.process, self.num_envs, self._evaluator.check_parent)
         if seed is None or isinstance(seed, int | np.integer):
             seed = [None if seed is None else int(seed) + i for i in range(self.num_envs)]
         if len(seed) != self.num_envs:

@@ -1,13 +1,13 @@
 """The one place where an agent and an environment meet."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
 from eas_tf.agents.base import Agent, Outcome
-from eas_tf.architecture import Architecture
+from eas_tf.architecture import Architecture, parse_architecture
 from eas_tf.envs import EASVectorEnv
 from eas_tf.evaluation import Evaluator
 from eas_tf.search.plan import Plan
@@ -62,6 +62,24 @@ def play(
         over |= ended
     told = [outcomes[place] for place in range(envs.num_envs)]
     return told, agent.learn(told)
+
+
+def batches(envs: EASVectorEnv, agent: Agent) -> Iterator[list[Outcome]]:
+    """Batch after batch without an end, for work on agents: parents are what the agent chooses among all before.
+
+    Args:
+        envs: The environments. Seed them before.
+        agent: Acts on all of them at once.
+    """
+    history: list[Outcome] = []
+    while True:
+        latest = history[len(history) - min(len(history), agent.population) :]
+        chosen = agent.parents(latest, envs.num_envs)
+        shape = envs.process.start.input_shape
+        names = [latest[place].architecture for place in chosen or ()]
+        outcomes, _ = play(envs, agent, [parse_architecture(name, shape) for name in names])
+        history += outcomes
+        yield outcomes
 
 
 def _beside(over: np.ndarray, part: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -52,15 +52,38 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
     run = _run(config.resume)
     recorded = _recorded(config.resume, run.config)
     asked = tyro.cli(SearchConfig, args=argv, prog="search.py", default=recorded)
+    _check(asked, recorded, run)
+    return asked
+
+
+def going_on(config: SearchConfig) -> SearchConfig:
+    """The configuration of the run in `config.resume`, with what is not as by default in `config`.
+
+    Raises:
+        EASError: As `read_config`.
+    """
+    if config.resume is None:
+        return config
+    checked_path(config.resume)
+    run = _run(config.resume)
+    recorded = _recorded(config.resume, run.config)
+    said = {field.name: getattr(config, field.name) for field in fields(config)}
+    chosen = {field.name: said[field.name] for field in fields(config) if said[field.name] != field.default}
+    asked = replace(recorded, **chosen)
+    _check(asked, recorded, run)
+    return asked
+
+
+def _check(asked: SearchConfig, recorded: SearchConfig, run: Run) -> None:
+    """Refuse to go on with a run that is finished, or as another search."""
     if asked.output != recorded.output:
-        raise InvalidConfiguration(f"`resume` goes on in {config.resume}; leave `output` {asked.output} out.")
+        raise InvalidConfiguration(f"`resume` goes on in {asked.resume}; leave `output` {asked.output} out.")
     _check_same(asked, recorded)
     if asked.stage_sizes == recorded.stage_sizes and run.ended == "finished":
         raise InvalidConfiguration(
-            f"{config.resume} is finished. To add to it: `resume` {quote(str(config.resume))} with `extend`, and a "
+            f"{asked.resume} is finished. To add to it: `resume` {quote(str(asked.resume))} with `extend`, and a "
             "larger `networks` or longer `stages`."
         )
-    return asked
 
 
 def _run(path: Path) -> Run:

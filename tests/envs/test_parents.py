@@ -40,13 +40,13 @@ def test_what_is_evaluated_grew_from_the_parent():
 def test_each_episode_of_a_batch_may_have_its_own():
     envs = EASVectorEnv(2, evaluator="surrogate", schedule=["widen"])
     _, infos = envs.reset(seed=0, options={"parent": [PARENT, None]})
-    assert infos["architecture"].tolist() == [PARENT, str(envs._process.start)]
+    assert infos["architecture"].tolist() == [PARENT, str(envs.process.start)]
     action = {"deepen": np.zeros((2, 3), int), "widen": np.zeros((2, 50), np.int8)}
     envs.step(action)
     *_, infos = envs.step(action)
-    assert infos["architecture"].tolist() == [str(envs._process.start)] * 2
+    assert infos["architecture"].tolist() == [str(envs.process.start)] * 2
     _, infos = envs.reset(options={"parent": infos["architecture"]})
-    assert infos["architecture"].tolist() == [str(envs._process.start)] * 2
+    assert infos["architecture"].tolist() == [str(envs.process.start)] * 2
     with pytest.raises(InvalidConfiguration, match="one for each of 2"):
         envs.reset(options={"parent": [PARENT] * 3})
 

@@ -1,0 +1,74 @@
+"""A search from Python, without a command line."""
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eas_tf.backend import use_tensorflow
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.runs.progress import Progress
+from eas_tf.runs.ranking import ranked
+from eas_tf.runs.record import Network, Record
+from eas_tf.search.config import SearchConfig
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a search has found."""
+
+    directory: Path
+    """The run directory: record, weights, pictures, and `best.keras` if networks were trained."""
+    networks: tuple[Network, ...]
+    """All networks in their order, the start network first."""
+
+    @property
+    def best(self) -> Network:
+        """The one with the best score."""
+        return ranked(self.networks)[0]
+
+    def model(self) -> "keras.Model":
+        """The best network, which takes raw pixels from 0 to 255, `[n, height, width, channels]`.
+
+        Raises:
+            InvalidConfiguration: If nothing was trained.
+        """
+        import keras
+
+        path = self.directory / "best.keras"
+        if not path.exists():
+            raise InvalidConfiguration(f"There is no {path}: accuracies came from a closed form.")
+        model: keras.Model = keras.models.load_model(path, compile=False, safe_mode=True)
+        return model
+
+
+def run(config: SearchConfig, progress: Progress | None = None) -> Found:
+    """Run a search, and return what it found. `Ctrl-C` ends it at once; what was finished is in the run directory.
+
+    With `config.resume` the run there goes on, and what the configuration leaves at its default is as the run has it.
+
+    Args:
+        config: What to search, and for how long.
+        progress: Told of all that happens; by default it prints.
+
+    Raises:
+        EASError: If something does not fit, or too many children fail.
+    """
+    if config.dry_run:
+        raise InvalidConfiguration("`dry_run` is for the command line; see `eas_tf.search.dry_run.estimate`.")
+    use_tensorflow(warnings.warn)
+    from eas_tf.search.driver import search
+    from eas_tf.search.plan import Plan
+    from eas_tf.search.resuming import going_on
+
+    plan = Plan.of(going_on(config))
+    search(plan, progress or Progress(plan.networks))
+    directory = plan.config.output
+    record = Record(directory / "run.sqlite")
+    try:
+        return Found(directory=directory, networks=tuple(record.networks()))
+    finally:
+        record.close()
