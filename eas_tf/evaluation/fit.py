@@ -1,5 +1,7 @@
 """Whether a network and a data set belong together."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from eas_tf.architecture import Architecture
@@ -13,17 +15,25 @@ def check_fits(architecture: Architecture, data: ImageData) -> None:
     Raises:
         InvalidData: Naming both, or the likely cause.
     """
-    expected = (architecture.input_shape, architecture.classes)
-    received = (tuple(data.input_shape), data.classes)
-    if expected != received:
-        raise InvalidData(
-            f"The network is for images of {expected[0]} in {expected[1]} classes, but {data.name} has images of "
-            f"{received[0]} in {received[1]} classes. Change the start network or the data set."
-        )
+    check_sizes(architecture, data.name, data.input_shape, data.classes)
     _check_differ(f"training images of {data.name}", data.x_train, data.y_train)
     _check_differ(f"validation images of {data.name}", data.x_val, data.y_val)
     if data.x_test is not None and data.y_test is not None:
         _check_differ(f"test images of {data.name}", data.x_test, data.y_test)
+
+
+def check_sizes(architecture: Architecture, name: str, input_shape: Sequence[int], classes: int) -> None:
+    """Refuse a network for images of another size, or with another number of classes.
+
+    Raises:
+        InvalidData: Naming both.
+    """
+    expected, received = (architecture.input_shape, architecture.classes), (tuple(input_shape), classes)
+    if expected != received:
+        raise InvalidData(
+            f"The network is for images of {expected[0]} in {expected[1]} classes, but {name} has images of "
+            f"{received[0]} in {received[1]} classes. Change the start network or the data set."
+        )
 
 
 def fitting_batch(default: int, images: int) -> tuple[int, str]:

@@ -31,9 +31,9 @@ class WorkerSettings:
     images: Path
     """The data set, as `ImageData.save` writes it."""
     threads: int
-    """Threads for one operation of TensorFlow. Equal numbers give equal results, to the last bit."""
+    """Threads for one operation of TensorFlow. Equal numbers give equal results."""
     operations: int
-    """Operations that run at the same time. It changes no result."""
+    """Operations that run at the same time. On most processors it changes no result, on some the last bits."""
     memory: int
     """Bytes of data after which allocations fail."""
     checkpoints: Path | None = None

@@ -62,7 +62,7 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         for note in plan.notes:
             progress.say(note)
         run.write_json("config.json", {**config.as_json(), "versions": versions()})
-        run.write_json("split.json", _split(plan.images) if plan.trains else {})
+        run.write_json("split.json", _split(plan.loaded) if plan.loaded else {})
         run.record.update(config=json.dumps(config.as_json()), ended="")
         with storing(run.path):
             engine.start()
@@ -120,7 +120,7 @@ def _new_run(plan: Plan) -> Run:
     return Run(
         config=json.dumps(plan.config.as_json()),
         versions=json.dumps(versions()),
-        fingerprint=plan.images.fingerprint if plan.trains else "",
+        fingerprint=plan.loaded.fingerprint if plan.loaded else "",
         created=datetime.now().isoformat(" ", "seconds"),
     )
 
@@ -139,10 +139,10 @@ def _split(images: ImageData) -> dict[str, Any]:
 
 def _check_images(plan: Plan, run: RunDirectory) -> None:
     expected = run.record.run().fingerprint
-    if plan.trains and plan.images.fingerprint != expected:
+    if plan.loaded and plan.loaded.fingerprint != expected:
         raise InvalidConfiguration(
             f"The images of {plan.config.dataset} have changed since {run.path} began: a search needs the same ones to "
-            f"its end. Expected fingerprint {expected[:12]}... Received: {plan.images.fingerprint[:12]}..."
+            f"its end. Expected fingerprint {expected[:12]}... Received: {plan.loaded.fingerprint[:12]}..."
         )
 
 

@@ -161,7 +161,7 @@ class Networks:
             parent=parent,
             digest=digest,
             architecture=architecture,
-            data=self._plan.images.fingerprint if self._plan.trains else "",
+            data=self._plan.loaded.fingerprint if self._plan.loaded else "",
             recipe=self._plan.recipe,
             symmetry_breaking=self._plan.config.symmetry_breaking,
         )

@@ -8,7 +8,7 @@ from eas_tf.agents import PASSING
 from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import SurrogateEvaluator
-from eas_tf.evaluation.fit import check_fits, fitting_batch
+from eas_tf.evaluation.fit import check_fits, check_sizes, fitting_batch
 from eas_tf.registration import ENVIRONMENTS
 from eas_tf.runs.directory import check_free
 from eas_tf.search.config import ResolvedConfig, SearchConfig
@@ -84,6 +84,7 @@ class Plan:
             start = space.start_network(input_shape, classes)
         else:
             start = parse_architecture(config.start, input_shape)
+        check_sizes(start, config.dataset, input_shape, classes)
         notes: list[str] = []
         if images:
             check_fits(start, images)

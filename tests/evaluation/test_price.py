@@ -51,5 +51,5 @@ def test_the_score_is_from_0_to_1_whatever_the_price(accuracy, parameters, multi
 @pytest.mark.parametrize("value", [-0.07, -inf, inf, nan, "1", None, 10**400])
 @pytest.mark.parametrize("name", ["parameters", "multiply_adds"])
 def test_what_is_no_price_is_refused_in_one_line(name, value):
-    with pytest.raises(InvalidConfiguration, match=rf"^price_{name} must be a finite number, 0 or more\. Received: "):
+    with pytest.raises(InvalidConfiguration, match=rf"^`price_{name}` must be a finite number, 0 or more\. Received: "):
         Price(**{name: value})

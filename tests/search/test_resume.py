@@ -72,15 +72,15 @@ def test_ctrl_c_ends_after_the_running_children_and_says_how_to_go_on(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_ten_kills_at_random_moments(tmp_path, seed):
+@pytest.mark.parametrize(("seed", "agent"), [(0, []), (1, []), (2, ["--agent", "evolution"])])
+def test_ten_kills_at_random_moments(tmp_path, seed, agent):
     """Five of a surrogate search, which writes most of its time, and five of a real one."""
     rng = random.Random(seed)
-    longer = [*SURROGATE, "--stages", "400,400"]
+    longer = [*SURROGATE, "--stages", "400,400", *agent]
     expected = digest(here(*longer, "--output", str(tmp_path / "whole")))
     out = resume_after_kills(tmp_path / "a", longer, [rng.uniform(0, 1.5) for _ in range(5)])
     assert digest(out) == expected
-    longer = [*TRAINED, "--networks", "80"]  # more than a fast machine finishes before the last kill
+    longer = [*TRAINED, "--networks", "80", *agent]  # more than a fast machine finishes before the last kill
     expected = digest(run(*longer, "--output", str(tmp_path / "whole2"))[0])
     out = resume_after_kills(tmp_path / "b", longer, [rng.uniform(0, 2) for _ in range(5)], networks=1)
     assert digest(out) == expected

@@ -178,7 +178,10 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--max-params", "-1"], "--max-params must be at least 1"),
         (["--deepen-steps", "0", "--widen-steps", "0"], "An episode needs a step"),
         (["--widen-steps", "-1"], "--widen-steps must be at least 0"),
-        (["--agent", "randon"], "The agents are reinforce, random. Received: 'randon'. Did you mean 'random'?"),
+        (
+            ["--agent", "randon"],
+            "reinforce, random, evolution. Received: 'randon'. Did you mean 'random'?",
+        ),
         (["--start", "C(4,3,1), P(2,2,MAX) SM(10)"], "At position 20 of the layer string"),
         (["--start", "C(4,3,1), C(200,3,1), SM(10)"], "wider than the last rung"),
         (["--start", "C(4,3,1), P(2,2,MAX), SM(7)"], "7 classes"),
