@@ -6,7 +6,7 @@ from eas_tf.architecture.densenet.layers import DenseLayer, Transition
 from eas_tf.architecture.densenet.network import DenseNet
 from eas_tf.architecture.densenet.space import DenseNetSpace
 from eas_tf.architecture.layers import AnyLayer, Conv, Dense, Layer, Pool, Shape, Softmax
-from eas_tf.architecture.layerwise import SCHEDULE
+from eas_tf.architecture.layerwise import SCHEDULE, Schedule
 from eas_tf.architecture.moves import Move, parse_move, register_move
 from eas_tf.architecture.net2net import Net2Deeper, Net2Wider
 from eas_tf.architecture.plain.network import PlainCNN
@@ -39,6 +39,7 @@ __all__ = [
     "PlainCNN",
     "PlainSpace",
     "Pool",
+    "Schedule",
     "Shape",
     "Softmax",
     "Space",

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic
 
 from eas_tf.architecture.decisions import Chain, Choice, ChoiceShape, Coins, Decision, State
@@ -9,8 +10,31 @@ from eas_tf.architecture.layers import AnyLayer
 from eas_tf.architecture.net2net import LayeredT, Net2Deeper, Net2Wider
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How many decisions of each kind an episode of a layerwise space has: insertions, then widenings."""
+
+    deepen_steps: int = 5
+    """Insertions in an episode (paper: 5)."""
+    widen_steps: int = 4
+    """Widening steps in an episode, after the insertions (paper: 4)."""
+
+    def __post_init__(self) -> None:
+        for name in ("deepen_steps", "widen_steps"):
+            if getattr(self, name) < 0:
+                raise InvalidConfiguration(f"`{name}` must be at least 0. Received: {getattr(self, name)}")
+        if not self.schedule:
+            raise InvalidConfiguration("An episode needs a step: set `deepen_steps` or `widen_steps` to at least 1.")
+
+    @property
+    def schedule(self) -> tuple[str, ...]:
+        """The kind of each step of an episode."""
+        return ("deepen",) * self.deepen_steps + ("widen",) * self.widen_steps
+
+
 #: The paper's schedule: five insertions, then four widenings. (Its code widens first.)
-SCHEDULE = ("deepen",) * 5 + ("widen",) * 4
+SCHEDULE = Schedule().schedule
 
 
 class Layerwise(ABC, Generic[LayeredT]):

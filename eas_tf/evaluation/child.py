@@ -16,7 +16,7 @@ from eas_tf.data import ImageData
 from eas_tf.errors import InvalidConfiguration, TrainingDiverged
 from eas_tf.evaluation.protocol import Request, Result
 from eas_tf.evaluation.stopping import keeps_up
-from eas_tf.surgery import LayerGraph, deepening_moments, load_network, measure_moments, transform
+from eas_tf.surgery import LayerGraph, growth_moments, load_network, measure_moments, transform
 from eas_tf.surgery.channel_map import SymmetryBreaking
 from eas_tf.surgery.moments import MOMENT_BATCH
 from eas_tf.training.checkpoint import Checkpoint
@@ -97,7 +97,7 @@ def failed(reason: str, seconds: float) -> Child:
 def measured(parent: LayerGraph, images: ImageData, trained: int = 1) -> LayerGraph:
     """A trained parent, on so many images in one step, with the moments that its children are grown by."""
     batch = parent.batch_in_memory(MOMENT_BATCH, trained)
-    return measure_moments(parent, images.x_train[:MOMENT_IMAGES], names=deepening_moments(parent), batch=batch)
+    return measure_moments(parent, images.x_train[:MOMENT_IMAGES], names=growth_moments(parent), batch=batch)
 
 
 def grown(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eas_tf.agents import check_agent
-from eas_tf.architecture import space_named
+from eas_tf.architecture import Schedule, space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import ChildrenConfig
 from eas_tf.evaluation.price import Price
@@ -21,7 +21,7 @@ _DEFAULTS = {"space": "paper", "epochs": 20, "start_epochs": 20, "batch": 64}
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchConfig(ChildrenConfig):
+class SearchConfig(Schedule, ChildrenConfig):
     """Grow a trained network: train a start network, then search for better ones among its children."""
 
     download: bool = False
@@ -56,10 +56,6 @@ class SearchConfig(ChildrenConfig):
     """Keep the weights of so many of the best networks, beside those that children grow from."""
     max_params: int | None = None
     """No network gets more trainable weights than this."""
-    deepen_steps: int = 5
-    """Insertions in an episode (paper: 5)."""
-    widen_steps: int = 4
-    """Widening steps in an episode, after the insertions (paper: 4)."""
     metric: Metric = "accuracy"
     """What the reward, and what best means, are made of: the accuracy on the validation images, or the mean recall of
     all classes, however rare they are; training then counts all classes alike, too."""
@@ -87,7 +83,8 @@ class SearchConfig(ChildrenConfig):
     """With --resume: add networks or stages to a run that is finished, by a larger --networks or longer --stages."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        ChildrenConfig.__post_init__(self)
+        Schedule.__post_init__(self)
         for name in ("cache", "output", "resume"):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(path))
@@ -119,9 +116,7 @@ class SearchConfig(ChildrenConfig):
 
     def _check_numbers(self) -> None:
         check_least(self, 1, "networks", "max_params", "max_networks", "patience", "keep")
-        check_least(self, 0, "deepen_steps", "widen_steps", "seed", "promote_epochs", "restart_every")
-        if not self.deepen_steps + self.widen_steps:
-            raise InvalidConfiguration("An episode needs a step: set `deepen_steps` or `widen_steps` to at least 1.")
+        check_least(self, 0, "seed", "promote_epochs", "restart_every")
         if self.max_hours is not None and not 0 < self.max_hours < inf:
             raise InvalidConfiguration(f"`max_hours` must be positive. Received: {self.max_hours}")
         if min(self.stage_sizes, default=0) < 1:
@@ -174,11 +169,6 @@ class ResolvedConfig(SearchConfig):
     batch: int
     promote_epochs: int
     output: Path
-
-    @property
-    def schedule(self) -> tuple[str, ...]:
-        """The kind of each step of an episode."""
-        return ("deepen",) * self.deepen_steps + ("widen",) * self.widen_steps
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON types."""

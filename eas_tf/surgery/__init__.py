@@ -5,7 +5,7 @@ from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.deepen import deepen_graph
 from eas_tf.surgery.graph import LayerGraph
 from eas_tf.surgery.lowering import initialise, lower, transform
-from eas_tf.surgery.moments import deepening_moments, measure_moments
+from eas_tf.surgery.moments import growth_moments, measure_moments
 from eas_tf.surgery.node import Moments, Node
 from eas_tf.surgery.operations import (
     Deepen,
@@ -40,9 +40,9 @@ __all__ = [
     "deepen_graph",
     "deepenable",
     "deepening_costs",
-    "deepening_moments",
     "explain",
     "grow",
+    "growth_moments",
     "initialise",
     "load_network",
     "lower",

@@ -86,7 +86,7 @@ def moments_of(graph: LayerGraph, name: str) -> Moments | None:
     return Moments(*(np.concatenate([getattr(part, each) for part in known]) for each in ("mean", "variance")))
 
 
-def deepening_moments(graph: LayerGraph) -> list[str]:
+def growth_moments(graph: LayerGraph) -> list[str]:
     """The nodes whose moments deepening may need: all but concatenations and what works on their channels.
 
     Concatenated channels are many, and their moments are those of the parts.
