@@ -143,7 +143,7 @@ class PlainSpace(Layerwise[PlainCNN]):
         widest, none = (self.units if dense else self.filters)[-1], bytes(len(self.kernels))
         legal = (b"\1" if dense else b"\1" * len(none)).ljust(len(none), b"\0")
         if self.max_parameters is None:
-            rows = [legal if width <= widest else none for width in widths]
+            rows = [legal] * len(widths) if max(widths) <= widest else [[none, legal][w <= widest] for w in widths]
         else:
             count = architecture.parameter_count
             rows = [
