@@ -22,7 +22,7 @@ from eas_tf.runs.progress import Progress
 from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Batch, Network
 from eas_tf.search.ending import accuracy as accuracy
-from eas_tf.search.episodes import make_envs, play
+from eas_tf.search.episodes import chosen_parents, make_envs, play
 from eas_tf.search.limits import Limits
 from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
@@ -124,13 +124,12 @@ class Batches:
 
     def _parents(self, slot: _Slot, before: Sequence[Network], agent: Agent) -> list[int]:
         """The network that each child of a batch grows from."""
-        history = before[len(before) - min(len(before), agent.population) :]
-        chosen = agent.parents([self._outcome(network) for network in history], slot.size)
+        chosen = chosen_parents(agent, [self._outcome(network) for network in before], slot.size)
         if chosen is None:
             return [self._parent(slot)] * slot.size
         # Networks with the same layers are one parent: the best of them.
         best = {network.architecture: network.id for network in reversed(ranked(before))}
-        return [best[history[place].architecture] for place in chosen]
+        return [best[before[place].architecture] for place in chosen]
 
     def _outcome(self, network: Network) -> Outcome:
         parent = "" if network.parent is None else self._networks[network.parent].architecture

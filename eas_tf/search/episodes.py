@@ -9,6 +9,7 @@ import numpy as np
 from eas_tf.agents.base import Agent, Outcome
 from eas_tf.architecture import Architecture, parse_architecture
 from eas_tf.envs import EASVectorEnv
+from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator
 from eas_tf.search.plan import Plan
 
@@ -64,6 +65,25 @@ def play(
     return told, agent.learn(told)
 
 
+def chosen_parents(agent: Agent, history: Sequence[Outcome], episodes: int) -> list[int] | None:
+    """The parents that an agent chooses among the latest of all networks, as places in `history`; see `Agent.parents`.
+
+    Raises:
+        InvalidConfiguration: If they are too many or too few, there are no such networks, or one of them failed.
+    """
+    first = max(0, len(history) - agent.population)
+    chosen = agent.parents(history[first:], episodes)
+    if chosen is None:
+        return None
+    alive = [place for place, outcome in enumerate(history[first:]) if not outcome.failure]
+    if len(chosen) != episodes or not set(chosen) <= set(alive):
+        raise InvalidConfiguration(
+            f"The parents that an agent chooses are {episodes} places among {alive}, which are networks that did not "
+            f"fail. Received from {type(agent).__name__}: {list(chosen)}"
+        )
+    return [first + place for place in chosen]
+
+
 def batches(envs: EASVectorEnv, agent: Agent) -> Iterator[list[Outcome]]:
     """Batch after batch without an end, for work on agents: parents are what the agent chooses among all before.
 
@@ -73,10 +93,8 @@ def batches(envs: EASVectorEnv, agent: Agent) -> Iterator[list[Outcome]]:
     """
     history: list[Outcome] = []
     while True:
-        latest = history[len(history) - min(len(history), agent.population) :]
-        chosen = agent.parents(latest, envs.num_envs)
+        names = [history[place].architecture for place in chosen_parents(agent, history, envs.num_envs) or ()]
         shape = envs.process.start.input_shape
-        names = [latest[place].architecture for place in chosen or ()]
         outcomes, _ = play(envs, agent, [parse_architecture(name, shape) for name in names])
         history += outcomes
         yield outcomes

@@ -1,6 +1,7 @@
 """Episodes of a batch that end at different times."""
 
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import ClassVar
 
 import gymnasium as gym
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from eas_tf.agents import make_agent
+from eas_tf.agents.base import Outcome
+from eas_tf.agents.random_search import RandomSearchAgent
 from eas_tf.architecture import SPACES, Chain, Decision, PlainSpace
 from eas_tf.architecture.cells import CellSpace
 from eas_tf.envs import EASVectorEnv, FlatActions
-from eas_tf.search.episodes import play
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.search.episodes import batches, chosen_parents, play
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +106,47 @@ def test_an_illegal_flat_action_changes_nothing_where_zeros_do_not_stand_for_not
     env.reset(seed=0)
     with pytest.raises(gym.error.InvalidAction, match="Number 5 is not legal now"):
         env.step(5)
+
+
+class Chooser(RandomSearchAgent):
+    """Decides at random, and chooses the parents that it is told to."""
+
+    population = 5
+
+    def __init__(self, action_space, chosen):
+        super().__init__(action_space, rng=np.random.default_rng(0))
+        self.chosen, self.histories = chosen, []
+
+    def parents(self, history, episodes):
+        self.histories.append(history)
+        return self.chosen(len(history), episodes)
+
+
+def chooser(chosen):
+    envs = EASVectorEnv(3, space="toy", evaluator="surrogate")
+    envs.reset(seed=0)
+    return envs, Chooser(envs.single_action_space, chosen)
+
+
+def test_an_agent_that_chooses_parents_sees_the_latest_networks_and_gets_those_it_chooses():
+    envs, agent = chooser(lambda known, episodes: [known - 1] * episodes if known else None)
+    told = list(islice(batches(envs, agent), 3))
+    everything = [*chain.from_iterable(told)]
+    assert [len(history) for history in agent.histories] == [0, 3, 5]
+    assert agent.histories[2] == everything[1:6]
+    assert [outcome.parent for outcome in told[1]] == [told[0][-1].architecture] * 3
+    assert [outcome.parent for outcome in told[0]] == [str(envs.process.start)] * 3
+
+
+@pytest.mark.parametrize("chosen", [[0, 1], [0, 1, 99], [0, 1, -1], [0, 0, 1, 1], []])
+def test_parents_that_there_are_not_are_refused_by_name(chosen):
+    envs, agent = chooser(lambda known, _: chosen if known else None)
+    with pytest.raises(InvalidConfiguration, match=r"3 places among \[0, 1, 2\].*Received from Chooser: "):
+        list(islice(batches(envs, agent), 2))
+
+
+def test_a_network_that_failed_is_no_parent():
+    history = [Outcome(architecture="C(1,1,1)", reward=0.0, failure="it diverged")]
+    _, agent = chooser(lambda _, episodes: [0] * episodes)
+    with pytest.raises(InvalidConfiguration, match="networks that did not fail"):
+        chosen_parents(agent, history, 3)
