@@ -40,8 +40,8 @@ def play(envs, agent, parent=None):
 
 
 def test_the_best_of_a_sample_of_those_that_live_is_the_parent():
-    _, agent = make(sample=60)
-    assert agent.parents(HISTORY, 5) == [1] * 5
+    _, agent = make(sample=60, population=80)
+    assert {place % 4 for place in agent.parents(20 * HISTORY, 5)} == {1}
     _, agent = make(sample=1)
     chosen = np.bincount(agent.parents(HISTORY, 3000), minlength=4) / 3000
     np.testing.assert_allclose(chosen, [1 / 3, 1 / 3, 0, 1 / 3], atol=0.03)
@@ -54,10 +54,11 @@ def test_of_two_draws_the_best_wins_as_often_as_it_is_among_them():
     np.testing.assert_allclose(chosen, [1 / 9, 5 / 9, 0, 3 / 9], atol=0.02)
 
 
-def test_where_nobody_lives_the_search_decides():
-    _, agent = make()
-    assert agent.parents([], 3) is None
-    assert agent.parents(HISTORY[2:3], 3) is None
+def test_until_there_is_a_sample_of_those_that_live_the_search_decides():
+    _, agent = make(sample=3)
+    assert agent.parents([], 5) is None
+    assert agent.parents(HISTORY[:3], 5) is None
+    assert len(agent.parents(HISTORY, 5)) == 5
 
 
 @pytest.mark.parametrize("space", ["digits", "densenet-digits"])
