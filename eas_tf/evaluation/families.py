@@ -57,8 +57,11 @@ class Families:
                 self[request.parent], parent=path, digest=child.graph.digest, architecture=request.architecture
             )
             self._kept.append(name)
-            if len(self._kept) > MOST:
-                self._families.pop(self._kept.pop(0)).parent.unlink(missing_ok=True)
+
+    def forget_oldest(self) -> None:
+        """Remove the weights of children beyond the latest; not while children of theirs are trained."""
+        while len(self._kept) > MOST:
+            self._families.pop(self._kept.pop(0)).parent.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove what was kept. It may be called twice."""

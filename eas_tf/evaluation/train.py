@@ -81,6 +81,7 @@ class TrainEvaluator:
             while ready in results:
                 yield results[ready]
                 ready += 1
+        self._families.forget_oldest()
         if len(results) < len(requests):
             raise Stopped(f"{len(requests) - len(results)} children of {len(requests)} were not trained.")
 

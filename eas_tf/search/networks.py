@@ -210,8 +210,9 @@ class Networks:
 
     def _digest(self, number: int) -> str:
         """Of a network whose weights are on the disk, after this call as they were."""
-        if number not in self._whole:
-            network, path = self._rows[number], self._run.weights(number)
+        path = self._run.weights(number)
+        if number not in self._whole or not path.exists():  # of a network that was not needed any more
+            network = self._rows[number]
             digest = digest_of(path)
             if digest is None or network.digest not in ("", digest):
                 self._progress.say(
