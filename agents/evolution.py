@@ -7,10 +7,8 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from eas_tf.agents.base import Agent, Batch, Outcome
-from eas_tf.agents.random_search import draw_chain
-from eas_tf.agents.spaces import kinds_of
-from eas_tf.agents.state import check_state, generator_state, restore_generator
+from eas_tf.agents.base import Batch, Outcome
+from eas_tf.agents.random_search import RandomSearchAgent, draw_chain
 from eas_tf.errors import InvalidConfiguration
 
 
@@ -31,7 +29,7 @@ class EvolutionConfig:
                 raise InvalidConfiguration(f"{field.name} must be at least 1. Received: {getattr(self, field.name)}")
 
 
-class EvolutionAgent(Agent):
+class EvolutionAgent(RandomSearchAgent):
     """Regularised evolution (Real, Aggarwal, Huang and Le, AAAI 2019, Algorithm 1), in batches.
 
     The population is the latest networks, whatever they reached: that is its regularisation. For each child a few
@@ -51,7 +49,8 @@ class EvolutionAgent(Agent):
     def __init__(
         self, action_space: gymnasium.Space, *, rng: np.random.Generator, config: EvolutionConfig | None = None
     ) -> None:
-        self._kinds, self._rng, self._config = kinds_of(action_space), rng, config or EvolutionConfig()
+        super().__init__(action_space, rng=rng)
+        self._config = config or EvolutionConfig()
         parts: Any = action_space
         self._passes = {kind: getattr(parts[kind], "passes", False) for kind in self._kinds}
         self.population = self._config.population
@@ -76,32 +75,19 @@ class EvolutionAgent(Agent):
         actions, moved = {}, np.zeros(len(left), bool)
         for kind, sizes in self._kinds.items():
             legal = np.asarray(mask[kind]).astype(bool)
-            actions[kind] = (self._chain if sizes else self._coins)(kind, legal, moves)
+            actions[kind] = (self._moved_chain if sizes else self._one_coin)(kind, legal, moves)
             moved |= actions[kind].any(axis=1)
         self._moves = np.maximum(0, self._moves - moved)
         return actions
 
-    def learn(self, outcomes: Sequence[Outcome]) -> dict[str, float]:  # noqa: ARG002 - the history tells it all
-        """Nothing is learned and nothing reported."""
-        return {}
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Where its generator is; see `Agent.state`."""
-        return {"generator": generator_state(self._rng)}
-
-    def restore(self, state: Batch) -> None:
-        """Go on from a state; see `Agent.restore`."""
-        check_state(state, self.state())
-        restore_generator(self._rng, state["generator"])
-
-    def _coins(self, kind: str, legal: np.ndarray, moves: np.ndarray) -> np.ndarray:  # noqa: ARG002 - as `_chain`
+    def _one_coin(self, kind: str, legal: np.ndarray, moves: np.ndarray) -> np.ndarray:  # noqa: ARG002 - as `_moved_chain`
         """One of the legal coins says yes where a move is made."""
         chosen = np.where(legal, self._rng.random(legal.shape), -1.0).argmax(axis=1)
         coins = np.zeros(legal.shape, np.int8)
         coins[np.arange(len(legal)), chosen] = moves & legal.any(axis=1)
         return coins
 
-    def _chain(self, kind: str, legal: np.ndarray, moves: np.ndarray) -> np.ndarray:
+    def _moved_chain(self, kind: str, legal: np.ndarray, moves: np.ndarray) -> np.ndarray:
         """A legal choice where a move is made; zeros, which stand for none, where it is not and need not be."""
         if not self._passes[kind]:
             return draw_chain(legal, self._rng)
