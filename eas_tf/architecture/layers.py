@@ -85,7 +85,7 @@ class Written:
         return self.notation
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and str(other) == self.notation
+        return type(other) is type(self) and other.notation == self.notation
 
     def __hash__(self) -> int:
         return hash(self.notation)

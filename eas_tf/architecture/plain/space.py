@@ -139,18 +139,19 @@ class PlainSpace(Layerwise[PlainCNN]):
         if len(block) >= self.block_length:
             return b""
         before = architecture.shapes[max(0, block.start - 1) : block.stop]
-        widths = [prod(shape) for shape in before] if dense else [channels for _, _, channels in before]
+        widths = [prod(shape) for shape in before] if dense else [shape[2] for shape in before]
         widest, none = (self.units if dense else self.filters)[-1], bytes(len(self.kernels))
-        legal = (b"\1" if dense else b"\1" * len(none)).ljust(len(none), b"\0")
         if self.max_parameters is None:
-            rows = [legal] * len(widths) if max(widths) <= widest else [[none, legal][w <= widest] for w in widths]
+            legal = (b"\1" if dense else b"\1" * len(none)).ljust(len(none), b"\0")
+            fit = max(widths) <= widest
+            rows = legal * len(widths) if fit else b"".join([[none, legal][width <= widest] for width in widths])
         else:
             count = architecture.parameter_count
-            rows = [
+            rows = b"".join(
                 self._affordable(count, shape, width, dense) if width <= widest else none
                 for shape, width in zip(before, widths, strict=True)
-            ]
-        return b"".join(rows if block.start else [none, *rows])
+            )
+        return rows if block.start else none + rows
 
     def _affordable(self, count: int, before: Shape, width: int, dense: bool) -> bytes:
         """For each kernel whether a network of so many weights may have a new layer of this width."""
