@@ -59,6 +59,7 @@ class Checkpoint:
             losses=tuple(values.pop("losses").tolist()),
             curve=tuple(curve.tolist()),
             seconds=float(values.pop("seconds")),
+            progress=float(values.pop("progress", 0.0)),  # earlier files have none
             variables=values,
         )
 

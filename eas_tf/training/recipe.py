@@ -22,6 +22,9 @@ class Recipe:
     """Passes over the training images (paper: 20 for a child)."""
     batch: int = 64
     """Images in one step, over all devices together (paper: 64)."""
+    seconds: float | None = None
+    """Train for so long instead, and validate within that time, too; the cosine falls to zero at its end. None for
+    epochs (paper)."""
     learning_rate: float = 0.02
     """Initial rate, which falls along a cosine to zero, step by step (paper: 0.02 for a child, 0.1 from scratch)."""
     momentum: float = 0.9
@@ -54,6 +57,8 @@ class Recipe:
                 "The learning rate must be positive, the momentum from 0 to below 1, the weight decay not negative. "
                 f"Received: {self.learning_rate}, {self.momentum}, {self.weight_decay}"
             )
+        if self.seconds is not None and not 0 < self.seconds < inf:
+            raise InvalidConfiguration(f"The seconds of a training must be positive. Received: {self.seconds}")
         check_metric(self.metric)
         check_dropout(self.dropout)
         if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
@@ -63,9 +68,13 @@ class Recipe:
             )
 
     def as_json(self) -> dict[str, Any]:
-        """The recipe as JSON types: without the metric if it is accuracy, as before there was another one."""
+        """The recipe as JSON types: without what is as it was before there was a choice, the metric and the seconds."""
         values = asdict(self)
-        return values if self.metric != "accuracy" else {name: values[name] for name in values if name != "metric"}
+        if self.metric == "accuracy":
+            del values["metric"]
+        if self.seconds is None:
+            del values["seconds"]
+        return values
 
 
 def check_dropout(share: float) -> None:

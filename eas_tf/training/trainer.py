@@ -37,6 +37,9 @@ GoesOn = Callable[[Sequence[float]], bool]
 #: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
 OnState = Callable[[Callable[[], TrainingState]], None]
 
+#: What an image takes in validation, at most, of what it takes in training. It is a third of the arithmetic.
+VALIDATION_COST = 0.5
+
 #: Images in one call of a validation pass, where memory allows.
 VALIDATION_BATCH = 512
 
@@ -129,10 +132,17 @@ class Trainer:
         check_fork()
         check_backend()
         self._check_memory(graph, recipe.batch)
-        start = time.perf_counter() - (resume_from.seconds if resume_from else 0.0)
+        start, seconds = time.perf_counter() - (resume_from.seconds if resume_from else 0.0), recipe.seconds
         step = self._step(graph, recipe)
         training = Training(
-            self._loop, step, batch=recipe.batch, epochs=recipe.epochs, seed=seed, resume_from=resume_from
+            self._loop,
+            step,
+            batch=recipe.batch,
+            epochs=recipe.epochs,
+            seed=seed,
+            resume_from=resume_from,
+            seconds_left=(lambda: seconds - (time.perf_counter() - start)) if seconds else None,
+            after=VALIDATION_COST * len(self._validation[1]) / recipe.batch,
         )
         curve = resume_from.curve if resume_from else ()
         for loss in training:

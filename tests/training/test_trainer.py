@@ -199,6 +199,18 @@ def test_a_training_goes_on_from_any_epoch_as_if_it_had_not_ended(trainer, start
         assert epochs == list(range(state.epoch + 1, 4))
 
 
+def test_a_training_ends_with_its_time_and_goes_on_within_it(trainer, start):
+    recipe, states = replace(SCRATCH, seconds=4.0), []
+    whole = trainer.train(start, recipe, seed=0, on_state=lambda state: states.append(state()))
+    assert 3 < whole.seconds < 6
+    assert whole.losses[-1] < whole.losses[0]
+    falls = [state.progress for state in states]
+    assert 0 < falls[0] < falls[-1] < 1 and falls == sorted(falls)
+    assert len(whole.losses) == len(states) + 1
+    late = replace(states[-1], seconds=3.9)
+    assert trainer.train(start, recipe, seed=0, resume_from=late).losses[:-1] == late.losses
+
+
 def test_a_mirrored_training_goes_on(digits, start):
     few = replace(digits, x_train=digits.x_train[:128], y_train=digits.y_train[:128])
     recipe, states = replace(SCRATCH, epochs=2), []
