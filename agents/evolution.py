@@ -10,6 +10,7 @@ import numpy as np
 from eas_tf.agents.base import Batch, Outcome
 from eas_tf.agents.random_search import RandomSearchAgent, draw_chain
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.fields import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +25,7 @@ class EvolutionConfig:
     """The most moves that lead from a parent to its child; each number from 1 on is equally likely."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for field in fields(self):
             if getattr(self, field.name) < 1:
                 raise InvalidConfiguration(f"{field.name} must be at least 1. Received: {getattr(self, field.name)}")

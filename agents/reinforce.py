@@ -16,6 +16,7 @@ from eas_tf.agents.baseline import MovingAverage
 from eas_tf.agents.spaces import Sizes, Step
 from eas_tf.agents.state import check_state, generator_state, restore_generator
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.fields import check_fields
 
 if TYPE_CHECKING:
     from eas_tf.agents.policy import Samples
@@ -35,6 +36,7 @@ class ReinforceConfig:
     """Whether a batch enters the baseline before it is compared with it: the code's reading; see `MovingAverage`."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for what, value, legal in (
             ("learning rate must be positive", self.learning_rate, 0 < self.learning_rate < inf),
             ("entropy bonus must not be negative", self.entropy_bonus, 0 <= self.entropy_bonus < inf),

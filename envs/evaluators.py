@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, Self
 
 import gymnasium as gym
 
@@ -41,10 +41,11 @@ class EvaluatorConfig(ChildrenConfig):
     `eas_tf`."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.engine not in get_args(EngineName):
-            raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
         check_evaluator(self.kind)
+        # A search has it for an engine.
+        if str(self.engine) == "surrogate":
+            raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
+        super().__post_init__()
         check_least(self, 0, "start_seed")
         if self.cache_dir is not None:
             object.__setattr__(self, "cache_dir", str(expanded(self.cache_dir)))

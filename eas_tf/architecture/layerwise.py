@@ -9,6 +9,7 @@ from eas_tf.architecture.decisions import Chain, Choice, ChoiceShape, Coins, Dec
 from eas_tf.architecture.layers import AnyLayer
 from eas_tf.architecture.net2net import LayeredT, Net2Deeper, Net2Wider
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
+from eas_tf.fields import check_fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,7 @@ class Schedule:
     """Widening steps in an episode, after the insertions (paper: 4)."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name in ("deepen_steps", "widen_steps"):
             if getattr(self, name) < 0:
                 raise InvalidConfiguration(f"`{name}` must be at least 0. Received: {getattr(self, name)}")

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from math import inf
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.fields import check_fields
 from eas_tf.training.config import TrainingConfig, check_least
 
 #: Those that train.
@@ -33,11 +34,7 @@ class EngineConfig:
     """Where the Ray cluster is, for engine ray: auto for the one of this machine, local for a new one."""
 
     def __post_init__(self) -> None:
-        if self.engine not in (*get_args(EngineName), "surrogate"):
-            raise InvalidConfiguration(f"The engines are {', '.join(get_args(EngineName))}. Received: {self.engine!r}")
-        if self.stopping not in get_args(StoppingName):
-            rules = ", ".join(get_args(StoppingName))
-            raise InvalidConfiguration(f"`stopping` is one of {rules}. Received: {self.stopping!r}")
+        check_fields(self)
         if self.workers != "auto" and self.workers < 1:
             raise InvalidConfiguration(f'`workers` is "auto" or at least 1. Received: {self.workers!r}')
         check_least(self, 1, "workers_per_gpu")

@@ -4,14 +4,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import inf
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from eas_tf.agents import check_agent
 from eas_tf.architecture import Schedule, space_named
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation.engine_config import ChildrenConfig
 from eas_tf.evaluation.price import Price
-from eas_tf.metrics import Metric, check_metric
+from eas_tf.metrics import Metric
 from eas_tf.paths import expanded
 from eas_tf.registration import ENVIRONMENTS
 from eas_tf.training.config import check_least
@@ -36,7 +38,7 @@ class SearchConfig(Schedule, ChildrenConfig):
     """Layer string of the start network, such as "C(16,3,1), P(2,2,MAX), FC(64), SM(10)". By default the space's."""
     networks: int = 40
     """How many children to train (paper: 300 in its first stage)."""
-    stages: str | None = None
+    stages: Annotated[str | tuple[int, ...] | None, tyro.conf.arg(metavar="{None}|INT,INT,...")] = None
     """How many in each of several stages, such as 300,150 (the paper's). After each but the last the best network is
     trained longer, and the next stage grows that one. By default one stage of --networks."""
     promote_epochs: int | None = None
@@ -90,7 +92,6 @@ class SearchConfig(Schedule, ChildrenConfig):
                 object.__setattr__(self, name, expanded(path))
         self._check_numbers()
         _ = self.price
-        check_metric(self.metric)
         check_agent(self.agent)
         if self.metric != "accuracy" and self.engine == "surrogate":
             raise InvalidConfiguration(
@@ -123,6 +124,8 @@ class SearchConfig(Schedule, ChildrenConfig):
             raise InvalidConfiguration(
                 f"`stages` is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
             )
+        if self.stages is not None:  # One way of writing them, by which runs are compared.
+            object.__setattr__(self, "stages", ",".join(map(str, self.stage_sizes)))
 
     @property
     def price(self) -> Price:
@@ -132,8 +135,8 @@ class SearchConfig(Schedule, ChildrenConfig):
     @property
     def stage_sizes(self) -> tuple[int, ...]:
         """The children of each stage."""
-        if self.stages is None:
-            return (self.networks,)
+        if not isinstance(self.stages, str):
+            return (self.networks,) if self.stages is None else self.stages
         sizes = self.stages.split(",")
         return tuple(map(int, sizes)) if all(size.strip().isdecimal() for size in sizes) else ()
 

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from eas_tf.data import CropAndFlip, check_crop_and_flip
+from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.fields import check_fields
 from eas_tf.training.recipe import check_dropout
 
 #: "auto": "mirrored" where there are several GPUs, else "single".
@@ -30,11 +31,9 @@ class TrainingConfig:
     """Train each network on one device, or mirrored on all; auto: on all GPUs."""
 
     def __post_init__(self) -> None:
-        if self.crop_and_flip is not None:
-            check_crop_and_flip(self.crop_and_flip)
+        check_fields(self)
         if self.dropout is not None:
             check_dropout(self.dropout)
-        check_strategy(self.strategy)
 
 
 def check_strategy(name: object) -> None:

@@ -5,7 +5,8 @@ from math import inf
 from typing import Any
 
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.metrics import Metric, check_metric
+from eas_tf.fields import check_fields
+from eas_tf.metrics import Metric
 
 #: Initial learning rate of a network that is trained from random weights (the paper's final training).
 RATE_FROM_SCRATCH = 0.1
@@ -48,6 +49,7 @@ class Recipe:
     classes count alike (King & Zeng 2001; scikit-learn's class_weight="balanced")."""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.epochs < 1 or self.batch < 1:
             raise InvalidConfiguration(
                 f"Epochs and batch must be at least 1. Received: epochs {self.epochs}, batch {self.batch}"
@@ -59,7 +61,6 @@ class Recipe:
             )
         if self.seconds is not None and not 0 < self.seconds < inf:
             raise InvalidConfiguration(f"The seconds of a training must be positive. Received: {self.seconds}")
-        check_metric(self.metric)
         check_dropout(self.dropout)
         if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
             raise InvalidConfiguration(
