@@ -1,9 +1,9 @@
-"""Going on with a run: its own configuration, with what the command line adds. Imports no TensorFlow."""
+"""What a search is asked for: what is said, on top of the defaults or of a run that goes on. Imports no TensorFlow."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import tyro
 
 from eas_tf.errors import InvalidConfiguration, RunDamaged
+from eas_tf.paths import expanded
 from eas_tf.runs.directory import check_not_busy
 from eas_tf.runs.paths import checked_path
 from eas_tf.runs.record import Record, Run, way_to_copy
-from eas_tf.search.config import ResolvedConfig, SearchConfig
+from eas_tf.search.config import ResolvedConfig, SearchConfig, resume_of
 
 #: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
 #: same data set, its fingerprint says: a file may have moved.)
@@ -34,43 +35,46 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
     """The configuration of a command line; with `resume`, that of the run where the command line says nothing.
 
     Raises:
+        EASError: As `asked_config`.
+    """
+
+    def ask(default: SearchConfig) -> SearchConfig:
+        return tyro.cli(SearchConfig, args=argv, prog="search.py", default=default)
+
+    return asked_config(ask, resume=resume_of(argv))
+
+
+def asked_config(ask: Callable[[SearchConfig], SearchConfig], *, resume: str | Path | None) -> SearchConfig:
+    """The configuration of a new search, or of a run that goes on.
+
+    Args:
+        ask: Gives the configuration that is asked for, from the one that holds where nothing is said. So any value may
+            be said, also one that is the default of new searches.
+        resume: The directory of the run.
+
+    Raises:
         InvalidConfiguration: If there is no run to go on with, it is finished, or an option contradicts it.
         RunBusy: If another process works on it.
         RunDamaged: If its record is not as it was written.
         StorageFailed: If another program keeps its record locked, or it cannot be read.
     """
-    config = tyro.cli(SearchConfig, args=argv, prog="search.py")
-    for path in filter(None, [config.resume, config.cache]):
+    if resume is None:
+        default = SearchConfig()
+        asked = ask(default)
+    else:
+        path = expanded(resume)
         checked_path(path)
-    if config.stages is not None and config.networks not in (SearchConfig.networks, sum(config.stage_sizes)):
+        run = _run(path)
+        default = _recorded(path, run.config)
+        asked = ask(default)
+        _check(asked, default, run)
+    if asked.cache is not None:
+        checked_path(asked.cache)
+    if asked.stages is not None and asked.networks not in (default.networks, sum(asked.stage_sizes)):
         raise InvalidConfiguration(
-            f"`networks` is for searches of one stage: leave out `networks` {config.networks}, or `stages` "
-            f"{config.stages}."
+            f"`networks` is for searches of one stage: leave out `networks` {asked.networks}, or `stages` "
+            f"{asked.stages}."
         )
-    if config.resume is None:
-        return config
-    run = _run(config.resume)
-    recorded = _recorded(config.resume, run.config)
-    asked = tyro.cli(SearchConfig, args=argv, prog="search.py", default=recorded)
-    _check(asked, recorded, run)
-    return asked
-
-
-def going_on(config: SearchConfig) -> SearchConfig:
-    """The configuration of the run in `config.resume`, with what is not as by default in `config`.
-
-    Raises:
-        EASError: As `read_config`.
-    """
-    if config.resume is None:
-        return config
-    checked_path(config.resume)
-    run = _run(config.resume)
-    recorded = _recorded(config.resume, run.config)
-    said = {field.name: getattr(config, field.name) for field in fields(config)}
-    chosen = {field.name: said[field.name] for field in fields(config) if said[field.name] != field.default}
-    asked = replace(recorded, **chosen)
-    _check(asked, recorded, run)
     return asked
 
 
@@ -105,8 +109,7 @@ def _recorded(path: Path, text: str) -> SearchConfig:
         kept = {field.name for field in fields(ResolvedConfig)}
         if set(told) != kept:
             raise InvalidConfiguration(f"other options: {', '.join(sorted(set(told) ^ kept))}")
-        cache = Path(told["cache"]) if told["cache"] else None
-        return SearchConfig(**{**told, "cache": cache, "output": path, "resume": None, "extend": False})
+        return SearchConfig(**{**told, "output": path, "resume": path, "extend": False})
     except (TypeError, ValueError, InvalidConfiguration) as error:
         raise InvalidConfiguration(f"{path} was written by another version of eas_tf: {error}") from error
 
@@ -130,8 +133,10 @@ def _check_same(asked: SearchConfig, recorded: SearchConfig) -> None:
         changed.append("engine")
     if changed:
         told = ", ".join(f"`{name}` {now[name]} (it has {before[name]})" for name in changed)
+        more = " (`extend` adds networks.)" if {"networks", "stages"} & set(changed) else ""
         raise InvalidConfiguration(
-            f"{asked.resume} cannot go on with {told}: leave it out, or begin a new run. (`extend` adds networks.)"
+            f"{asked.resume} cannot go on with {told}: leave {'it' if len(changed) == 1 else 'them'} out, or begin a "
+            f"new run.{more}"
         )
     if asked.extend:
         _check_longer(asked, recorded)

@@ -1,9 +1,9 @@
 """A search from Python, without a command line."""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
@@ -45,26 +45,36 @@ class Found:
         return model
 
 
-def run(config: SearchConfig, progress: Progress | None = None) -> Found:
+def run(config: SearchConfig | None = None, progress: Progress | None = None, **options: Any) -> Found:
     """Run a search, and return what it found. `Ctrl-C` ends it at once; what was finished is in the run directory.
 
-    With `config.resume` the run there goes on, and what the configuration leaves at its default is as the run has it.
+    `run(SearchConfig(networks=40))` and `run(networks=40)` are the same new search. `run(resume="runs/mine")` goes on
+    with a run, by its own configuration and the options that are given beside `resume`.
 
     Args:
-        config: What to search, and for how long.
+        config: What to search, and for how long; by default `SearchConfig()`. Not with `resume`.
         progress: Told of all that happens; by default it prints.
+        options: Fields of `SearchConfig`, instead of those of `config` or of the run.
 
     Raises:
         EASError: If something does not fit, or too many children fail.
     """
-    if config.dry_run:
-        raise InvalidConfiguration("`dry_run` is for the command line; see `eas_tf.search.dry_run.estimate`.")
     use_tensorflow(warnings.warn)
     from eas_tf.search.driver import search
     from eas_tf.search.plan import Plan
-    from eas_tf.search.resuming import going_on
+    from eas_tf.search.resuming import asked_config
 
-    plan = Plan.of(going_on(config))
+    resume = SearchConfig(resume=options.get("resume")).resume  # whether it is a path
+    # A whole configuration does not tell what was said in it from what was left out.
+    if config is not None and (resume or config.resume):
+        raise InvalidConfiguration(
+            "A run goes on by its own configuration: call run(resume=...), with the options that shall change beside "
+            f"it, and without a SearchConfig. Received: `resume` {str(resume or config.resume)!r}"
+        )
+    asked = asked_config(lambda default: replace(config or default, **options), resume=resume)
+    if asked.dry_run:
+        raise InvalidConfiguration("`dry_run` is for the command line; see `eas_tf.search.dry_run.estimate`.")
+    plan = Plan.of(asked)
     search(plan, progress or Progress(plan.networks))
     directory = plan.config.output
     record = Record(directory / "run.sqlite")
