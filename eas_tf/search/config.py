@@ -1,5 +1,7 @@
 """What a search is told: one dataclass, from which the command line is made. Imports no TensorFlow."""
 
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from math import inf
@@ -176,3 +178,14 @@ class ResolvedConfig(SearchConfig):
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON types."""
         return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self).items()}
+
+
+def resume_of(argv: Sequence[str] | None) -> str | None:
+    """The run that a command line goes on with, whatever else it says.
+
+    The rest is read on top of the configuration of that run: whether it fits cannot be told without it.
+    """
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--resume", nargs="?")
+    resume: str | None = parser.parse_known_args(argv)[0].resume
+    return resume

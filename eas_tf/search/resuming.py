@@ -1,7 +1,6 @@
 """What a search is asked for: what is said, on top of the defaults or of a run that goes on. Imports no TensorFlow."""
 
 import json
-from argparse import ArgumentParser
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, fields
@@ -16,7 +15,7 @@ from eas_tf.paths import expanded
 from eas_tf.runs.directory import check_not_busy
 from eas_tf.runs.paths import checked_path
 from eas_tf.runs.record import Record, Run, way_to_copy
-from eas_tf.search.config import ResolvedConfig, SearchConfig
+from eas_tf.search.config import ResolvedConfig, SearchConfig, resume_of
 
 #: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
 #: same data set, its fingerprint says: a file may have moved.)
@@ -42,10 +41,7 @@ def read_config(argv: Sequence[str] | None) -> SearchConfig:
     def ask(default: SearchConfig) -> SearchConfig:
         return tyro.cli(SearchConfig, args=argv, prog="search.py", default=default)
 
-    # First of all which run it is: only on top of its configuration can it be told whether all that is said fits.
-    parser = ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--resume", nargs="?")
-    return asked_config(ask, resume=parser.parse_known_args(argv)[0].resume)
+    return asked_config(ask, resume=resume_of(argv))
 
 
 def asked_config(ask: Callable[[SearchConfig], SearchConfig], *, resume: str | Path | None) -> SearchConfig:
