@@ -26,7 +26,7 @@ class EvolutionConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             if getattr(self, field.name) < 1:
-                raise InvalidConfiguration(f"{field.name} must be at least 1. Received: {getattr(self, field.name)}")
+                raise InvalidConfiguration(f"`{field.name}` must be at least 1. Received: {getattr(self, field.name)}")
 
 
 class EvolutionAgent(RandomSearchAgent):

@@ -41,9 +41,12 @@ class EvaluatorConfig(ChildrenConfig):
     `eas_tf`."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.engine not in get_args(EngineName):
-            raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
+            raise InvalidConfiguration(
+                f'`engine` is one of {", ".join(get_args(EngineName))}; for a closed form give evaluator="surrogate". '
+                f"Received: {self.engine!r}"
+            )
+        super().__post_init__()
         check_evaluator(self.kind)
         check_least(self, 0, "start_seed")
         if self.cache_dir is not None:

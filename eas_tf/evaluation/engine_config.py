@@ -34,7 +34,8 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         if self.engine not in (*get_args(EngineName), "surrogate"):
-            raise InvalidConfiguration(f"The engines are {', '.join(get_args(EngineName))}. Received: {self.engine!r}")
+            engines = ", ".join((*get_args(EngineName), "surrogate"))
+            raise InvalidConfiguration(f"`engine` is one of {engines}. Received: {self.engine!r}")
         if self.stopping not in get_args(StoppingName):
             rules = ", ".join(get_args(StoppingName))
             raise InvalidConfiguration(f"`stopping` is one of {rules}. Received: {self.stopping!r}")

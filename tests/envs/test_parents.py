@@ -54,7 +54,7 @@ def test_each_episode_of_a_batch_may_have_its_own():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"parents": PARENT}, InvalidConfiguration, "has the option parent. Received: parents"),
+        ({"parents": PARENT}, InvalidConfiguration, "has the option `parent`. Received: parents"),
         ({"parent": "C(8,3"}, InvalidArchitecture, "position"),
         ({"parent": PARENT.replace("C(32", "C(600")}, InvalidArchitecture, "wider than the last rung"),
         ({"parent": PARENT.replace("SM(10)", "SM(7)")}, InvalidConfiguration, "for 7 classes"),

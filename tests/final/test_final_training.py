@@ -364,6 +364,10 @@ def test_damaged_results_and_settings_are_refused_by_name(stopped):
         with pytest.raises(RunDamaged, match=what):
             final_training(stopped, Told(), Interruption(""))
         (stopped.folder / name).write_bytes(content)
+    (stopped.folder / "inherited.keras").rename(stopped.folder / "away.keras")
+    with pytest.raises(RunDamaged, match=r"inherited\.keras is not there.*\. Copy the file back, or delete .* anew"):
+        final_training(stopped, Told(), Interruption(""))
+    (stopped.folder / "away.keras").rename(stopped.folder / "inherited.keras")
     final_training(stopped, Told(), Interruption(""))
 
 
@@ -419,9 +423,9 @@ def files(run):
         (["--seeds", "100000000000"], "--seeds must be from 1 to 1000"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--cutout", "9"], "--cutout is at most the 8 pixels"),
-        (["--cutout", "-1"], "Cutout is a number of pixels"),
-        (["--label-smoothing", "1"], "label smoothing a share from 0 to below 1"),
-        (["--label-smoothing", "nan"], "label smoothing a share from 0 to below 1"),
+        (["--cutout", "-1"], "--cutout is a number of pixels"),
+        (["--label-smoothing", "1"], "--label-smoothing a share from 0 to below 1"),
+        (["--label-smoothing", "nan"], "--label-smoothing a share from 0 to below 1"),
         (["--checkpoint-seconds", "nan"], "--checkpoint-seconds must be 0 or more"),
         (["--dataset", "synthetic"], "does not hold the images of the search"),
         (["--dataset", "nowhere.npz"], "nowhere.npz"),
