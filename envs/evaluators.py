@@ -158,8 +158,9 @@ class EvaluatorSource:
         self._leave_to_parent()
         if self._evaluator is None:
             raise InvalidConfiguration(
-                f"Children grow from the weights of their parent. Nothing was trained here yet, so that it must be the "
-                f"start network. Received: {architecture}"
+                "Children grow from the weights of their parent. Nothing was trained here since this environment was "
+                "made, copied, unpickled or closed, so that the parent must be the start network. Received: "
+                f"{architecture}"
             )
         if isinstance(self._evaluator, NeedsParents):
             self._evaluator.check_parent(architecture)
