@@ -96,4 +96,4 @@ def check_agent(name: str) -> None:
     """
     if name not in AGENTS:
         near = "".join(f" Did you mean {each!r}?" for each in get_close_matches(str(name), AGENTS, 1))
-        raise InvalidConfiguration(f"The agents are {', '.join(AGENTS)}. Received: {name!r}.{near}")
+        raise InvalidConfiguration(f"`agent` is one of {', '.join(AGENTS)}. Received: {name!r}.{near}")

@@ -28,7 +28,7 @@ class EvolutionConfig:
         check_fields(self)
         for field in fields(self):
             if getattr(self, field.name) < 1:
-                raise InvalidConfiguration(f"{field.name} must be at least 1. Received: {getattr(self, field.name)}")
+                raise InvalidConfiguration(f"`{field.name}` must be at least 1. Received: {getattr(self, field.name)}")
 
 
 class EvolutionAgent(RandomSearchAgent):

@@ -39,8 +39,12 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
       if there was none) and `transformations`.
 
     - **Copies and processes**: `copy.deepcopy` and `pickle` work at any time; a copy trains with an evaluator of its
-      own. A process that is forked after TensorFlow was used cannot train, and raises `InvalidConfiguration`: make
-      `AsyncVectorEnv` with `context="spawn"`.
+      own. It has no weights of networks that the original has trained, and `close` gives them up, too: an episode
+      that began with one of them as its `parent` cannot end there, and raises `InvalidConfiguration`. A process that
+      is forked after TensorFlow was used cannot train, and raises `InvalidConfiguration`: make `AsyncVectorEnv` with
+      `context="spawn"`.
+    - **A refused first `reset`** leaves the checker that `gym.make` puts around an environment without what it compares
+      the first step with (Gymnasium 1.x): make the environment again, or with `disable_env_checker=True`.
 
     Version 0 is the first.
 

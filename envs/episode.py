@@ -35,13 +35,13 @@ def make_process(
         InvalidConfiguration: If a name or a number makes no sense.
     """
     if len(input_shape) != 3:
-        raise InvalidConfiguration(f"input_shape is height, width and channels. Received: {tuple(input_shape)}")
+        raise InvalidConfiguration(f"`input_shape` is height, width and channels. Received: {tuple(input_shape)}")
     limited = space_named(space, max_parameters=max_parameters, schedule=schedule and tuple(schedule))
     network = (
         parse_architecture(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
     )
     free = parse_architecture(price_start, input_shape) if price_start is not None else network
-    for what, end in (("start network", network.classes), ("network of price_start", free.classes)):
+    for what, end in (("start network", network.classes), ("network of `price_start`", free.classes)):
         if end != classes:
             raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({classes})")
     return Process(space=limited, start=network, metric=metric, price=price, price_start=free)
@@ -92,7 +92,7 @@ def parents_of(
     if not isinstance(options, Mapping):
         raise InvalidConfiguration(f"The options of reset are a dictionary. Received: {options!r}")
     if unknown := sorted(map(str, set(options) - {"parent"})):
-        raise InvalidConfiguration(f"reset has the option parent. Received: {', '.join(unknown)[:60]}")
+        raise InvalidConfiguration(f"reset has the option `parent`. Received: {', '.join(unknown)[:60]}")
     given = options.get("parent")
     each = list(given) if isinstance(given, list | tuple | np.ndarray) else [given] * episodes
     if len(each) != episodes:

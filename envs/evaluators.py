@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import gymnasium as gym
 
@@ -41,10 +41,12 @@ class EvaluatorConfig(ChildrenConfig):
     `eas_tf`."""
 
     def __post_init__(self) -> None:
+        if self.engine not in get_args(EngineName):
+            raise InvalidConfiguration(
+                f'`engine` is one of {", ".join(get_args(EngineName))}; for a closed form give evaluator="surrogate". '
+                f"Received: {self.engine!r}"
+            )
         check_evaluator(self.kind)
-        # A search has it for an engine.
-        if str(self.engine) == "surrogate":
-            raise InvalidConfiguration(f'For a closed form, evaluator="surrogate". Received: engine={self.engine!r}')
         super().__post_init__()
         check_least(self, 0, "start_seed")
         if self.cache_dir is not None:
@@ -156,8 +158,9 @@ class EvaluatorSource:
         self._leave_to_parent()
         if self._evaluator is None:
             raise InvalidConfiguration(
-                f"Children grow from the weights of their parent. Nothing was trained here yet, so that it must be the "
-                f"start network. Received: {architecture}"
+                "Children grow from the weights of their parent. Nothing was trained here since this environment was "
+                "made, copied, unpickled or closed, so that the parent must be the start network. Received: "
+                f"{architecture}"
             )
         if isinstance(self._evaluator, NeedsParents):
             self._evaluator.check_parent(architecture)

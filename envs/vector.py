@@ -23,7 +23,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
 
     def __init__(self, num_envs: int = 10, **kwargs: Any) -> None:
         if num_envs < 1:
-            raise InvalidConfiguration(f"num_envs must be at least 1. Received: {num_envs}")
+            raise InvalidConfiguration(f"`num_envs` must be at least 1. Received: {num_envs}")
         single = EASEnv(**kwargs)
         self.num_envs, self.render_mode = num_envs, single.render_mode
         self._episodes = [Episode(single.process) for _ in range(num_envs)]

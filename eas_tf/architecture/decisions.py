@@ -54,13 +54,11 @@ class Decision:
         kind: Its name, among those of `Space.kinds`.
         mask: Which choices are legal, as the kind's shape says.
         may_pass: Whether None is legal: to leave the network as it is.
-        focus: The index of the layer or node that it is about; None if it is about the whole network.
     """
 
     kind: str
     mask: bytes
     may_pass: bool = False
-    focus: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

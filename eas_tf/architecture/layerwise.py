@@ -11,6 +11,9 @@ from eas_tf.architecture.net2net import LayeredT, Net2Deeper, Net2Wider
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 from eas_tf.fields import check_fields
 
+#: Decisions in an episode.
+MOST_STEPS = 1_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
@@ -26,8 +29,14 @@ class Schedule:
         for name in ("deepen_steps", "widen_steps"):
             if getattr(self, name) < 0:
                 raise InvalidConfiguration(f"`{name}` must be at least 0. Received: {getattr(self, name)}")
-        if not self.schedule:
+        if not self.deepen_steps + self.widen_steps:
             raise InvalidConfiguration("An episode needs a step: set `deepen_steps` or `widen_steps` to at least 1.")
+        # Before there is a list of them.
+        if self.deepen_steps + self.widen_steps > MOST_STEPS:
+            raise InvalidConfiguration(
+                f"`deepen_steps` and `widen_steps` may be {MOST_STEPS:,} together. Received: {self.deepen_steps} and "
+                f"{self.widen_steps}"
+            )
 
     @property
     def schedule(self) -> tuple[str, ...]:
@@ -60,11 +69,12 @@ class Layerwise(ABC, Generic[LayeredT]):
         for limit in ("max_blocks", "block_length", "max_layers", "max_parameters"):
             value = getattr(self, limit)
             if value is not None and value < 1:
-                raise InvalidConfiguration(f"{limit} must be at least 1. Received: {value}")
+                raise InvalidConfiguration(f"`{limit}` must be at least 1. Received: {value}")
         object.__setattr__(self, "schedule", tuple(self.schedule))
-        if not 1 <= len(self.schedule) <= 1000 or any(kind not in ("deepen", "widen") for kind in self.schedule):
+        if not 1 <= len(self.schedule) <= MOST_STEPS or any(kind not in ("deepen", "widen") for kind in self.schedule):
             raise InvalidConfiguration(
-                f'A schedule is a list of 1 to 1,000 times "deepen" or "widen". Received: {list(self.schedule)[:20]}'
+                f'`schedule` is a list of 1 to {MOST_STEPS:,} times "deepen" or "widen". '
+                f"Received: {list(self.schedule)[:20]}"
             )
 
     @property

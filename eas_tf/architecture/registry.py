@@ -83,13 +83,13 @@ def space_named(name: str | AnySpace, max_parameters: int | None = None, **optio
         check_space(name)
     elif name not in SPACES:
         near = "".join(f" Did you mean {each!r}?" for each in get_close_matches(name, SPACES, 1))
-        raise InvalidConfiguration(f"The spaces are {', '.join(SPACES)}. Received: {name!r}.{near}")
+        raise InvalidConfiguration(f"`space` is one of {', '.join(SPACES)}. Received: {name!r}.{near}")
     space: Any = SPACES[name] if isinstance(name, str) else name
     changed = {key: value for key, value in {"max_parameters": max_parameters, **options}.items() if value is not None}
     known = [field.name for field in fields(space) if field.init] if is_dataclass(space) else []
     for option in changed:
         if option not in known:
-            raise InvalidConfiguration(f"The space {space.name!r} has no {option}: it decides that itself.")
+            raise InvalidConfiguration(f"The space {space.name!r} has no `{option}`: it decides that itself.")
     return replace(space, **changed) if changed else space
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def load_tfds(name: str, *, validation_seed: int = 0, data_dir: str | None = Non
         builder = tfds.builder(name, data_dir=folder)
         prepared = _is_prepared(builder)
     if not prepared:
-        _prepare(builder, SETS[name].archives, download=download)
+        _prepare(builder, SETS[name].archives, folder, download=download)
     with _damage_explained(name, place):
         arrays = _read(builder)
     special, names = SETS[name], tuple(builder.info.features["label"].names or ())
@@ -111,16 +112,18 @@ def _is_prepared(builder: Any) -> bool:
     return True
 
 
-def _prepare(builder: Any, archives: tuple[str, ...], *, download: bool) -> None:
+def _prepare(builder: Any, archives: tuple[str, ...], folder: str | None, *, download: bool) -> None:
     import tensorflow_datasets as tfds
 
     manual = builder.data_dir_root / "downloads" / "manual"
     if not download and not all((manual / archive).exists() for archive in archives):
+        # A command, because not all that reads data has an option for the download.
+        where = "" if folder is None else f", data_dir={folder!r}"
+        program = f"from eas_tf.data import load; load({builder.name!r}{where}, download=True)"
         raise InvalidData(
             f"Data set {builder.name} is not there. Expected it prepared by tensorflow-datasets in {builder.data_dir}, "
-            f"or its archives ({', '.join(archives)}) in {manual}. Give the folder that has it as "
-            "`data_dir`, put the archives there, pass an .npz file instead, or allow the download with "
-            "`download`."
+            f"or its archives ({', '.join(archives)}) in {manual}. Give the folder that has it as `data_dir`, put the "
+            f"archives there, pass an .npz file instead, or download it: python -c {quote(program)}"
         )
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(try_download_gcs=download))

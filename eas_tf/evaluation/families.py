@@ -35,8 +35,9 @@ class Families:
         """
         if parent not in self._families:
             raise InvalidConfiguration(
-                f"Children grow from the weights of their parent, and there are none of {parent}. Networks with "
-                f"weights: {'; '.join(self._families)[:300]}"
+                f"Children grow from the weights of their parent, and there are none of {parent}. An environment that "
+                "is copied, unpickled or closed loses those of the networks that it has trained: call reset() and "
+                f"train it again. Networks with weights: {'; '.join(self._families)[:300]}"
             )
         return self._families[parent]
 

@@ -32,7 +32,7 @@ def check_sizes(architecture: Architecture, name: str, input_shape: Sequence[int
     if expected != received:
         raise InvalidData(
             f"The network is for images of {expected[0]} in {expected[1]} classes, but {name} has images of "
-            f"{received[0]} in {received[1]} classes. Change the start network or the data set."
+            f"{received[0]} in {received[1]} classes. Give another `start` or another `dataset`."
         )
 
 

@@ -58,7 +58,7 @@ class Result:
             return self.accuracy
         if not self.found:
             raise InvalidConfiguration(
-                f"metric {metric!r} needs results that say how many images of each class are found."
+                f"`metric` {metric} needs results that say how many images of each class are found."
             )
         return balanced_accuracy(self.found)
 

@@ -67,12 +67,12 @@ def pick_workers(config: EngineConfig, images: ImageData, gpus: Sequence[str] = 
         )
     if count > most:
         raise InvalidConfiguration(
-            f"{count} workers need about {count * needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
+            f"`workers` {count} need about {count * needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB are free. "
             f"Take at most {most}."
         )
     if places and count > len(places):
         raise InvalidConfiguration(
-            f"{count} workers do not fit on {len(gpus)} GPUs with {config.workers_per_gpu} on each. Raise "
+            f"`workers` {count} do not fit on {len(gpus)} GPUs with {config.workers_per_gpu} on each. Raise "
             "`workers_per_gpu`."
         )
     share = max(1, cores // count)

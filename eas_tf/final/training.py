@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from eas_tf.architecture import parse_move
+from eas_tf.architecture import Architecture, parse_move
 from eas_tf.errors import InvalidConfiguration, RunBusy, RunDamaged
 from eas_tf.evaluation.child import grown, measured
 from eas_tf.files import write_whole
@@ -33,7 +33,7 @@ from eas_tf.runs.interruption import Interruption
 from eas_tf.runs.progress import Progress
 from eas_tf.runs.record import Network
 from eas_tf.storing import storing
-from eas_tf.surgery import LayerGraph, load_network, save_network
+from eas_tf.surgery import LayerGraph, load_network, save_network, with_parts
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 
@@ -123,11 +123,12 @@ def inherited_weights(plan: FinalPlan) -> LayerGraph:
 
 def _recorded_weights(plan: FinalPlan, network: Network) -> LayerGraph:
     # A network that another one stood for has no digest, because it was not trained itself.
-    return _loaded(weights_file(plan.config.run, network.id), network.digest or None, "or add `from_scratch`")
+    file, architecture = weights_file(plan.config.run, network.id), plan.architecture(network)
+    return _loaded(file, architecture, network.digest or None, "or add `from_scratch`")
 
 
-def _loaded(path: Path, digest: str | None, otherwise: str) -> LayerGraph:
-    """A network that must be the one of this digest.
+def _loaded(path: Path, architecture: Architecture, digest: str | None, otherwise: str) -> LayerGraph:
+    """A network of an architecture, with its parts, that must be the one of this digest.
 
     Raises:
         RunDamaged: If it is another one, or cannot be read.
@@ -141,7 +142,7 @@ def _loaded(path: Path, digest: str | None, otherwise: str) -> LayerGraph:
             f"{path} is another network than the one that was written: copy the file back, {otherwise}. Expected "
             f"digest {digest[:12]}... Received: {graph.digest[:12]}..."
         )
-    return graph
+    return with_parts(graph, architecture)
 
 
 @contextmanager
@@ -168,7 +169,9 @@ def _settled(plan: FinalPlan, inherited: LayerGraph | None) -> LayerGraph | None
     if file.exists():
         again = f"or delete {plan.folder} to begin anew"
         digest = read_json(file, again).get("inherited")
-        return None if plan.config.from_scratch else _loaded(network_file, digest, again)
+        return (
+            None if plan.config.from_scratch else _loaded(network_file, plan.architecture(plan.network), digest, again)
+        )
     if inherited:
         with storing(network_file):
             save_network(inherited, network_file)

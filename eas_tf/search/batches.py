@@ -187,13 +187,17 @@ class Batches:
         if first + number not in self._networks:
             return None
         network = self._networks[first + number]
-        asked = " ".join(map(str, request.transformations)), request.seed, self._networks.parent(request)
-        if asked != (network.transformations, network.seed, network.parent):
+        asked = {
+            "transformations": " ".join(map(str, request.transformations)),
+            "parent": self._networks.parent(request),
+            "seed": request.seed,
+        }
+        had = {name: getattr(network, name) for name in asked}
+        if differs := [f"{name} {asked[name]!r} (it has {had[name]!r})" for name in asked if asked[name] != had[name]]:
             raise RunDamaged(
-                f"{self._run.path} cannot go on exactly: the agent now asks for {asked[0]!r} of network {asked[2]} as "
-                f"network {network.id}, and had asked for {network.transformations!r} of network {network.parent}. Has "
-                "it begun with other versions (config.json), or on another kind of processor? Go on there, or begin a "
-                "new run."
+                f"{self._run.path} cannot go on exactly: network {network.id} would now have {', '.join(differs)}. Has "
+                "the run begun with other versions (config.json), or on another kind of processor? Go on there, or "
+                "begin a new run."
             )
         return result_of(network)
 

@@ -109,7 +109,9 @@ class SearchConfig(Schedule, ChildrenConfig):
             )
         if self.space is not None and not hasattr(space_named(self.space), "schedule"):
             raise InvalidConfiguration(
-                f"`space` {self.space} has no networks that grow: it is for environments, such as EAS-NASBench201-v0."
+                f"`space` {self.space} has no schedule: it decides itself how many steps an episode has, and "
+                "`deepen_steps` and `widen_steps` mean nothing there. A search needs a space that has one, such as "
+                f'paper; environments take any: gym.make("EAS-Surrogate-v0", space={self.space!r}).'
             )
         if self.strategy == "mirrored" and self.engine != "inline":
             raise InvalidConfiguration(

@@ -75,7 +75,7 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             Batches(plan, run, engine, cache, limits, networks, progress).run()
         except Stopped as stopped:
             ended = limits.reason()
-            why = stopped if interruption.asked else None if len(networks) else _no_network(plan, ended)
+            why = stopped if interruption.asked else None if len(networks) else _no_network(plan)
         except SearchFailed as failure:
             ended, why = "failed", failure
         if ended != "finished":
@@ -90,10 +90,10 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             raise why
 
 
-def _no_network(plan: Plan, reason: str) -> NoNetwork:
+def _no_network(plan: Plan) -> NoNetwork:
     return NoNetwork(
-        f"{reason}, and the start network is not at its end. Its epochs so far are kept. To go on: `resume` "
-        f"{quote(str(plan.config.output))} with a larger `max_hours`."
+        f"`max_hours` {plan.config.max_hours} is used up, and the start network is not at its end. Its epochs so far "
+        f"are kept. To go on: `resume` {quote(str(plan.config.output))} with a larger `max_hours`."
     )
 
 

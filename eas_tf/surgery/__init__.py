@@ -4,7 +4,7 @@ from eas_tf.surgery.channel_map import ChannelMap, SymmetryBreaking
 from eas_tf.surgery.coupling import Channels, Coupling
 from eas_tf.surgery.deepen import deepen_graph
 from eas_tf.surgery.graph import LayerGraph
-from eas_tf.surgery.lowering import initialise, lower, transform
+from eas_tf.surgery.lowering import initialise, lower, transform, with_parts
 from eas_tf.surgery.moments import growth_moments, measure_moments
 from eas_tf.surgery.node import Moments, Node
 from eas_tf.surgery.operations import (
@@ -54,4 +54,5 @@ __all__ = [
     "widen",
     "widen_graph",
     "widenable",
+    "with_parts",
 ]

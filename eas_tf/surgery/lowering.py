@@ -86,7 +86,7 @@ def transform(
             graph is another network's.
     """
     check_symmetry_breaking(symmetry_breaking)
-    kind, graph = _kind_of(architecture), _with_parts(parent, architecture)
+    kind, graph = _kind_of(architecture), with_parts(parent, architecture)
     for move in transformations:
         child = move.apply(architecture)
         if type(move) not in kind.MOVES:
@@ -97,8 +97,12 @@ def transform(
     return graph.renamed([names[node.part] for node in graph.nodes])
 
 
-def _with_parts(graph: LayerGraph, architecture: Architecture) -> LayerGraph:
-    """The graph with the architecture's parts, which no Keras file holds; other layers or shapes are refused."""
+def with_parts(graph: LayerGraph, architecture: Architecture) -> LayerGraph:
+    """The graph with the architecture's parts, which no Keras file holds.
+
+    Raises:
+        InvalidConfiguration: If it has other layers or shapes, or surgery does not know this kind of architecture.
+    """
     lowered = lower(architecture)
     expected, received = ([(node.layer, node.shape) for node in each.nodes] for each in (lowered, graph))
     for place, (wanted, got) in enumerate(zip_longest(expected, received)):

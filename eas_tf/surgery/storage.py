@@ -29,9 +29,9 @@ def load_network(path: str | os.PathLike[str]) -> LayerGraph:
     """Read a `.keras` file.
 
     Raises:
-        InvalidConfiguration: If it has another suffix (Keras would run code from an `.h5`), or cannot be read without
-            running code that is in it, such as a lambda, or if the path begins with the home directory of a user that
-            is not there.
+        InvalidConfiguration: If it is not there, has another suffix (Keras would run code from an `.h5`), or cannot be
+            read without running code that is in it, such as a lambda, or if the path begins with the home directory of
+            a user that is not there.
     """
     path = expanded(path)
     if path.suffix != ".keras":
@@ -41,6 +41,8 @@ def load_network(path: str | os.PathLike[str]) -> LayerGraph:
         return LayerGraph.from_keras(keras.models.load_model(path, compile=False, safe_mode=True))
     except EASError:
         raise
+    except FileNotFoundError as error:
+        raise InvalidConfiguration(f"{printable(path)} is not there. Expected a .keras file; check its path") from error
     except Exception as error:
         # A damaged or foreign file may fail anywhere in zipfile, zlib, json, h5py or Keras. Only the first sentence of
         # the cause is repeated: the next ones tell how to run the code in a file, or quote all of its configuration.

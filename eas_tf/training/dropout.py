@@ -13,6 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from eas_tf.errors import InvalidConfiguration
 from eas_tf.surgery import LayerGraph
 from eas_tf.surgery.node import node_of
 
@@ -60,13 +61,23 @@ def with_dropout(graph: LayerGraph, rate: float) -> LayerGraph:
     """The graph that is trained: the same names and weights, and a layer that drops behind convolutions.
 
     Args:
-        graph: The network.
+        graph: The network, whose nodes know which parts of an architecture they are.
         rate: Share of the values that are set to zero; at 0 the graph is what it was.
+
+    Raises:
+        InvalidConfiguration: If a convolution does not know it, as in a graph that was read from a file.
     """
     if not rate:
         return graph
     convolutions = [node for node in graph.nodes if node.layer == "Conv2D"]
-    for number, node in enumerate(convolutions[1:]):
+    if unknown := [node.name for node in convolutions if node.part is None]:
+        raise InvalidConfiguration(
+            f"Dropout needs to know which convolution is the architecture's first. Nothing says which part of it "
+            f"{unknown[0]} is: give the graph its parts by `eas_tf.surgery.with_parts` first."
+        )
+    # Layer 0 of every architecture is the first convolution, or what stands for it.
+    behind = [node for node in convolutions if node.part and node.part.path[0] > 0]
+    for number, node in enumerate(behind):
         layer = SeededDropout(rate, number, name="dropout", dtype="float32")
         graph = graph.inserted(node.name, [node_of(layer, (), node.shape)])
     return graph

@@ -74,8 +74,8 @@ class Loop:
         images = self._count if images is None else images
         if batch % self.replicas or batch > images:
             raise InvalidConfiguration(
-                f"A batch must be a multiple of the {self.replicas} devices, and at most the "
-                f"{images} training images. Received: {batch}"
+                f"`batch` must be a multiple of the {self.replicas} devices, and at most the {images} training images. "
+                f"Received: {batch}"
             )
 
     def trace(self, step: Step, *, batch: int) -> Callable[[int, int, int, Part], tf.Tensor]:

@@ -52,7 +52,7 @@ class Recipe:
         check_fields(self)
         if self.epochs < 1 or self.batch < 1:
             raise InvalidConfiguration(
-                f"Epochs and batch must be at least 1. Received: epochs {self.epochs}, batch {self.batch}"
+                f"`epochs` and `batch` must be at least 1. Received: {self.epochs} and {self.batch}"
             )
         if not (0 < self.learning_rate < inf and 0 <= self.momentum < 1 and 0 <= self.weight_decay < inf):
             raise InvalidConfiguration(
@@ -64,8 +64,8 @@ class Recipe:
         check_dropout(self.dropout)
         if self.cutout < 0 or not 0 <= self.label_smoothing < 1:
             raise InvalidConfiguration(
-                "Cutout is a number of pixels, label smoothing a share from 0 to below 1. "
-                f"Received: cutout {self.cutout}, label smoothing {self.label_smoothing}"
+                "`cutout` is a number of pixels, `label_smoothing` a share from 0 to below 1. "
+                f"Received: {self.cutout} and {self.label_smoothing}"
             )
 
     def as_json(self) -> dict[str, Any]:
@@ -85,4 +85,4 @@ def check_dropout(share: float) -> None:
         InvalidConfiguration: Naming the limits.
     """
     if not 0 <= share <= MAX_DROPOUT:
-        raise InvalidConfiguration(f"Dropout is a share from 0 to {MAX_DROPOUT}. Received: {share}")
+        raise InvalidConfiguration(f"`dropout` is a share from 0 to {MAX_DROPOUT}. Received: {share}")

@@ -101,9 +101,9 @@ def test_what_is_no_cell_is_refused_with_its_form(text):
 
 def test_an_episode_sets_each_edge_in_turn_and_keeps_what_is_decided_only():
     state = State(SPACE.start_network((32, 32, 3), 10))
-    for edge, number in enumerate("303101"):
+    for number in "303101":
         decision = SPACE.decision(state)
-        assert (decision.kind, decision.focus, decision.may_pass) == ("operation", edge, False)
+        assert (decision.kind, decision.may_pass) == ("operation", False)
         assert decision.mask == b"\0\1\1\1\1\1"
         state = SPACE.act(state, (1 + int(number),))
     assert SPACE.decision(state) is None

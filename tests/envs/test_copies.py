@@ -125,6 +125,31 @@ def test_an_environment_that_has_trained_can_be_copied(options, how, batch):
     assert np.all(episode(how(copied)) > 0)
 
 
+@pytest.mark.parametrize("how", [copy.deepcopy, pickled, lambda env: env.close() or env])
+def test_an_episode_from_a_trained_parent_does_not_outlive_a_copy_or_close(options, how):
+    """The weights that are lost are those of the networks that the environment has trained, and the error says so."""
+    env = gym.make("EAS-Digits-v0", **options | {"schedule": ["widen"] * 2})
+    _, info = env.reset(seed=0)
+    action = {"deepen": np.zeros(3, np.int64), "widen": np.eye(len(info["action_mask"]["widen"]), dtype=np.int8)[0]}
+    for _ in range(2):
+        *_, info = env.step(action)
+    env.reset(options={"parent": info["architecture"]})
+    env.step(action)
+    copied = how(env)
+    with pytest.raises(InvalidConfiguration, match=r"none of .*copied, unpickled or closed.*call reset\(\)"):
+        copied.step(action)
+    copied.close()
+    with pytest.raises(InvalidConfiguration, match=r"Nothing was trained here since .* copied, unpickled or closed"):
+        copied.reset(options={"parent": info["architecture"]})
+    copied.reset()
+    for _ in range(2):
+        *_, again = copied.step(action)
+    assert again["architecture"] == info["architecture"]
+    copied.reset(options={"parent": info["architecture"]})
+    copied.close()
+    env.close()
+
+
 def test_a_training_evaluator_itself_is_refused_in_one_line(options):
     source = gym.make("EAS-Digits-v0", **options).unwrapped.evaluator
     env = EASEnv(evaluator=source(), space="digits", input_shape=(8, 8, 1), schedule=["widen"])

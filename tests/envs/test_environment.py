@@ -174,16 +174,16 @@ def test_any_schedule_is_followed(schedule):
     [
         ({"schedule": []}, InvalidConfiguration, r'"deepen" or "widen". Received: \[\]'),
         ({"schedule": ["grow"]}, InvalidConfiguration, r"Received: \['grow'\]"),
-        ({"schedule": "widen"}, InvalidConfiguration, r"A schedule is a list"),
+        ({"schedule": "widen"}, InvalidConfiguration, r"`schedule` is a list"),
         ({"schedule": [["widen"]]}, InvalidConfiguration, r"Received: \[\['widen'\]\]"),
         ({"schedule": ["widen"] * 1001}, InvalidConfiguration, r"1 to 1,000 times"),
-        ({"max_parameters": -1}, InvalidConfiguration, r"max_parameters must be at least 1. Received: -1"),
-        ({"max_parameters": 0}, InvalidConfiguration, r"max_parameters must be at least 1. Received: 0"),
+        ({"max_parameters": -1}, InvalidConfiguration, r"`max_parameters` must be at least 1. Received: -1"),
+        ({"max_parameters": 0}, InvalidConfiguration, r"`max_parameters` must be at least 1. Received: 0"),
         ({"max_parameters": 133_529}, InvalidArchitecture, r"133,530 parameters, at most 133,529"),
         (
             {"space": "huge"},
             InvalidConfiguration,
-            r"The spaces are paper, large, toy, digits, .* Received: 'huge'",
+            r"`space` is one of paper, large, toy, digits, .* Received: 'huge'",
         ),
         (
             {"evaluator": "guess"},
@@ -201,9 +201,15 @@ def test_any_schedule_is_followed(schedule):
             InvalidConfiguration,
             r"'nasbench201' cannot be trained.*Received: evaluator='train'",
         ),
+        (
+            {"engine": "foo"},
+            InvalidConfiguration,
+            r'`engine` is one of pool, inline, ray; for a closed form give evaluator="surrogate"\. Received: .foo',
+        ),
+        ({"engine": "surrogate"}, InvalidConfiguration, r"`engine` is one of .*Received: 'surrogate'"),
         ({"strategy": "many"}, InvalidConfiguration, r'"single", or "mirrored".*Received: .many.'),
         ({"crop_and_flip": "yes"}, InvalidConfiguration, r"`crop_and_flip` must be .* or \"off\". Received: 'yes'"),
-        ({"dropout": 1.0}, InvalidConfiguration, r"Dropout is a share from 0 to 0.95. Received: 1.0"),
+        ({"dropout": 1.0}, InvalidConfiguration, r"`dropout` is a share from 0 to 0.95. Received: 1.0"),
         ({"epochs": 0}, InvalidConfiguration, r"`epochs` must be at least 1. Received: 0"),
         ({"start_seed": -1}, InvalidConfiguration, r"`start_seed` must be at least 0. Received: -1"),
         ({"classes": 100, "start": TABLE_1}, InvalidConfiguration, r"ends in 10 classes. Expected: SM\(100\)"),
@@ -222,7 +228,7 @@ def test_any_schedule_is_followed(schedule):
         (
             {"price_start": "C(16,3,1), SM(5)"},
             InvalidConfiguration,
-            r"price_start ends in 5 classes. Expected: SM\(10\)",
+            r"`price_start` ends in 5 classes. Expected: SM\(10\)",
         ),
     ],
 )

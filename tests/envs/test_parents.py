@@ -54,7 +54,7 @@ def test_each_episode_of_a_batch_may_have_its_own():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"parents": PARENT}, InvalidConfiguration, "has the option parent. Received: parents"),
+        ({"parents": PARENT}, InvalidConfiguration, "has the option `parent`. Received: parents"),
         ({"parent": "C(8,3"}, InvalidArchitecture, "position"),
         ({"parent": PARENT.replace("C(32", "C(600")}, InvalidArchitecture, "wider than the last rung"),
         ({"parent": PARENT.replace("SM(10)", "SM(7)")}, InvalidConfiguration, "for 7 classes"),
@@ -82,7 +82,7 @@ def test_children_grow_from_the_weights_of_a_child_that_was_trained(tmp_path):
         env = gym.make("EAS-Digits-v0", **options)
         start = env.reset(seed=0)[1]["architecture"]
         assert env.reset(options={"parent": start})[1]["architecture"] == start
-        with pytest.raises(InvalidConfiguration, match="Nothing was trained here yet"):
+        with pytest.raises(InvalidConfiguration, match="Nothing was trained here since"):
             env.reset(options={"parent": start.replace("C(4,", "C(8,")})
         first = wider(env, 0)
         _, info = env.reset(seed=1, options={"parent": first["architecture"]})

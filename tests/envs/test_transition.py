@@ -269,7 +269,7 @@ def test_observations_lie_in_the_space_along_long_episodes():
 def test_a_start_outside_the_space_and_a_schedule_of_other_kinds_are_refused():
     with pytest.raises(InvalidArchitecture, match="outside the space 'toy'"):
         Process(space=SPACES["toy"], start=TABLE_1)
-    with pytest.raises(InvalidConfiguration, match="A schedule is a list"):
+    with pytest.raises(InvalidConfiguration, match="`schedule` is a list"):
         replace(PAPER, schedule=("deepen", "over"))
 
 

@@ -310,13 +310,13 @@ def test_gpus_are_shared_out():
     config = EngineConfig(workers_per_gpu=2)
     assert pick_workers(config, images_of(0), ["0", "1"]).gpus == ("0", "0", "1", "1")
     assert str(pick_workers(config, images_of(0), ["0"])) == "2 workers, GPU 0, 0"
-    with pytest.raises(InvalidConfiguration, match="5 workers do not fit on 2 GPUs with 2 on each"):
+    with pytest.raises(InvalidConfiguration, match="`workers` 5 do not fit on 2 GPUs with 2 on each"):
         pick_workers(replace(config, workers=5), images_of(0), ["0", "1"])
 
 
 def test_more_workers_than_memory_are_refused_before_anything_starts():
     with pytest.raises(
-        InvalidConfiguration, match=r"100000 workers need about .* GB of memory, and .* GB are free. Take"
+        InvalidConfiguration, match=r"`workers` 100000 need about .* GB of memory, and .* GB are free. Take"
     ):
         pick_workers(EngineConfig(workers=100_000), images_of(0))
     # Automatic choice takes what fits, and where nothing does, says what to do.

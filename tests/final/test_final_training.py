@@ -27,7 +27,7 @@ from eas_tf.final.training import final_training, spread
 from eas_tf.runs.interruption import Interruption
 from eas_tf.runs.progress import Progress
 from eas_tf.runs.record import Network, Record, Run
-from eas_tf.surgery import load_network, save_network
+from eas_tf.surgery import load_network, save_network, with_parts
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer
 
@@ -184,7 +184,8 @@ def test_dropout_and_crops_are_the_search_s_unless_told(tmp_path, of_search, opt
 
 def test_dropout_is_what_the_network_is_trained_with(run):
     _, folder = train(run, epochs=1, dropout=0.5)
-    start = load_network(run / "weights" / "1.keras")
+    read = load_network(run / "weights" / "1.keras")
+    start = with_parts(read, plan_of(run).architecture(plan_of(run).network))
     expected = Trainer(DIGITS).train(start, replace(RECIPE, dropout=0.5), seed=TRAINING_SEED)
     assert weights_of(folder) == expected.graph.digest
 
@@ -364,6 +365,10 @@ def test_damaged_results_and_settings_are_refused_by_name(stopped):
         with pytest.raises(RunDamaged, match=what):
             final_training(stopped, Told(), Interruption(""))
         (stopped.folder / name).write_bytes(content)
+    (stopped.folder / "inherited.keras").rename(stopped.folder / "away.keras")
+    with pytest.raises(RunDamaged, match=r"inherited\.keras is not there.*\. Copy the file back, or delete .* anew"):
+        final_training(stopped, Told(), Interruption(""))
+    (stopped.folder / "away.keras").rename(stopped.folder / "inherited.keras")
     final_training(stopped, Told(), Interruption(""))
 
 
@@ -419,9 +424,9 @@ def files(run):
         (["--seeds", "100000000000"], "--seeds must be from 1 to 1000"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["--cutout", "9"], "--cutout is at most the 8 pixels"),
-        (["--cutout", "-1"], "Cutout is a number of pixels"),
-        (["--label-smoothing", "1"], "label smoothing a share from 0 to below 1"),
-        (["--label-smoothing", "nan"], "label smoothing a share from 0 to below 1"),
+        (["--cutout", "-1"], "--cutout is a number of pixels"),
+        (["--label-smoothing", "1"], "--label-smoothing a share from 0 to below 1"),
+        (["--label-smoothing", "nan"], "--label-smoothing a share from 0 to below 1"),
         (["--checkpoint-seconds", "nan"], "--checkpoint-seconds must be 0 or more"),
         (["--dataset", "synthetic"], "does not hold the images of the search"),
         (["--dataset", "nowhere.npz"], "nowhere.npz"),

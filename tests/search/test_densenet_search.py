@@ -81,7 +81,7 @@ def test_a_search_on_the_closed_form_improves_on_its_start(rows, tmp_path):
         ("densenet-digits", "DenseNet-BC: C(8,3,1), D(4), SM(9)", "9 classes"),
         ("densenet-digits", "\x1b[31m: C(8,3,1), D(4), SM(10)", "one of the headers"),
         ("densenet-digits", f"{'x' * 3000}: C(8,3,1), D(4), SM(10)", "one of the headers"),
-        ("dense", None, "The spaces are"),
+        ("dense", None, "--space is one of"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(search, tmp_path, monkeypatch, capsys, space, start, reason):

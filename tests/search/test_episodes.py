@@ -87,7 +87,7 @@ class WithoutPass(CellSpace):
 
     def decision(self, state):
         due = super().decision(state)
-        return due and Decision("operation", self.legal, focus=due.focus)
+        return due and Decision("operation", self.legal)
 
     def act(self, state, choice):
         return super().act(state, choice and (choice[0] + 1,))

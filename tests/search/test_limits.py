@@ -6,6 +6,7 @@ import signal
 import pytest
 from searching import here, rows
 
+from eas_tf.errors import NoNetwork
 from eas_tf.runs.interruption import Interruption
 from eas_tf.runs.record import Network
 from eas_tf.search.config import SearchConfig
@@ -97,3 +98,9 @@ def test_the_first_signal_asks_and_the_second_interrupts(capsys):
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_budget_that_ends_before_the_start_network_is_named_as_an_option(tmp_path):
+    told = r"^`max_hours` 1e-09 is used up, and .* To go on: `resume` \S+ with a larger `max_hours`\.$"
+    with pytest.raises(NoNetwork, match=told):
+        here("--engine", "inline", "--max-hours", "1e-9", "--output", str(tmp_path / "run"))

@@ -6,12 +6,13 @@ import shutil
 import signal
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from searching import SURROGATE, TRAINED, digest, here, rows, run, start, wait_for
 
-from eas_tf.errors import EASError, RunBusy, SearchFailed
+from eas_tf.errors import EASError, RunBusy, RunDamaged, SearchFailed
 from eas_tf.runs.directory import RunDirectory
 from eas_tf.runs.record import Record
 
@@ -152,6 +153,26 @@ def test_a_resume_that_contradicts_the_run_is_refused_in_one_line(copy, argument
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
     assert contents(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"seed": 5}, r"network 3 would now have seed \d+ \(it has 5\)\. Has"),
+        ({"transformations": ""}, r"network 3 would now have transformations '.+' \(it has ''\)\. Has"),
+        ({"parent": 2, "seed": 5}, r"would now have parent 0 \(it has 2\), seed \d+ \(it has 5\)\. Has"),
+    ],
+)
+def test_a_run_that_cannot_go_on_exactly_is_told_what_differs(tmp_path, changed, message):
+    """Where the seed alone differed, the same transformations of the same network were said to."""
+    folder = tmp_path / "run"
+    here(*SURROGATE, "--max-networks", "5", "--output", str(folder))
+    with closing(Record(folder / "run.sqlite")) as record:
+        network = record.networks()[3]
+        record.forget([3])
+        record.add(replace(network, **changed), seconds=0.0)
+    with pytest.raises(RunDamaged, match=message):
+        here("--resume", str(folder), "--max-networks", "9")
 
 
 def test_what_is_no_run_is_refused_in_one_line(tmp_path):

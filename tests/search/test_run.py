@@ -90,8 +90,10 @@ def test_what_does_not_fit_is_refused_as_python_names_it(tmp_path):
         run(dry_run=True)
     with pytest.raises(InvalidConfiguration, match="`resume` takes the directory"):
         run(resume=tmp_path / "nothing")
-    with pytest.raises(InvalidConfiguration, match=r"The agents are reinforce, random, evolution. .*Did you mean"):
+    with pytest.raises(InvalidConfiguration, match=r"`agent` is one of reinforce, random, evolution. .*Did you mean"):
         SearchConfig(agent="evolutoin")
+    with pytest.raises(InvalidConfiguration, match=r"`engine` must be .*\"surrogate\".*Received: 'foo'"):
+        SearchConfig(engine="foo")
 
 
 def test_nothing_is_loaded_that_is_not_used(tmp_path, monkeypatch):

@@ -190,8 +190,14 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--dataset", "missing.npz"], "There is no file"),
         (["--dataset", "cifar10", "--data-dir", "nowhere"], "is not there"),
         (["--batch", "5000"], "--batch must be at most"),
-        (["--space", "huge"], "The spaces are"),
-        (["--space", "nasbench201"], "no networks that grow"),
+        (["--space", "huge"], "--space is one of"),
+        (["--space", "nasbench201"], "--space nasbench201 has no schedule"),
+        (["--space", "nasbench201", "--deepen-steps", "3"], "--deepen-steps and --widen-steps mean nothing there"),
+        (["--agent", "foo"], "--agent is one of"),
+        (["--dropout", "1"], "--dropout is a share"),
+        (["--widen-steps", "5000"], "--deepen-steps and --widen-steps may be 1,000 together. Received: 5 and 5000"),
+        (["--widen-steps", "9" * 30], "may be 1,000 together"),
+        (["--start", "C(8,3,1), P(8,8,AVG), SM(3)"], "Give another --start or another --dataset"),
         (["--output", "full"], "holds something already"),
         (["--output", "full/thesis.tex/out"], "cannot be written: Not a directory"),
         (["--output", "/proc/nothing/here"], "cannot be written"),
@@ -204,7 +210,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--max-hours", "0"], "--max-hours must be positive"),
         (["--price-parameters", "-1"], "--price-parameters must be a finite number"),
         (["--workers", "0"], '--workers is "auto" or at least 1'),
-        (["--workers", "100000", "--cache", "cache.sqlite"], "100000 workers need about"),
+        (["--workers", "100000", "--cache", "cache.sqlite"], "--workers 100000 need about"),
         (["--child-seconds", "0"], "--child-seconds must be positive"),
         (["--engine", "ray", "--ray-address", "127.0.0.1:6399"], "Ray"),
         (["--strategy", "mirrored"], "add --engine inline"),
@@ -330,5 +336,5 @@ def test_dropout_and_crops_reach_the_trainings_of_the_start_and_of_the_children(
     for recipe in (plan.recipe, plan.start_recipe):
         assert (recipe.dropout, recipe.crop_and_flip) == (0.2, True)
     assert not Plan.of(SearchConfig(output=tmp_path / "run")).recipe.crop_and_flip
-    with pytest.raises(InvalidConfiguration, match="Dropout is a share"):
+    with pytest.raises(InvalidConfiguration, match="`dropout` is a share"):
         SearchConfig(dropout=1.0)

@@ -72,11 +72,15 @@ def test_other_suffixes_are_refused(graph, tmp_path, name):
         load_network(path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no network", b"PK\x03\x04 and no more"])
-def test_missing_and_foreign_files_are_refused(tmp_path, content):
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(InvalidConfiguration, match=r"best\.keras is not there\. .*; check its path$"):
+        load_network(tmp_path / "best.keras")
+
+
+@pytest.mark.parametrize("content", [b"", b"no network", b"PK\x03\x04 and no more"])
+def test_foreign_files_are_refused(tmp_path, content):
     path = tmp_path / "best.keras"
-    if content is not None:
-        path.write_bytes(content)
+    path.write_bytes(content)
     with pytest.raises(InvalidConfiguration, match=r"best\.keras cannot be read as a Keras model"):
         load_network(path)
 
@@ -179,7 +183,11 @@ def test_a_pipe_is_not_waited_for(tmp_path):
 
 
 def test_control_characters_in_a_name_are_not_printed_as_they_are(tmp_path):
+    (tmp_path / "\x1b[31m\n.keras").write_bytes(b"no network")
     refusal(tmp_path / "\x1b[31m\n.keras")
+    with pytest.raises(InvalidConfiguration, match="is not there") as caught:
+        load_network(tmp_path / "\x1b[31m\r.keras")
+    assert str(caught.value).isprintable()
     with pytest.raises(InvalidConfiguration, match=r"is stored in a \.keras file") as caught:
         load_network(tmp_path / "\x1b[31m\n.h5")
     assert str(caught.value).isprintable()

@@ -7,7 +7,9 @@ import tensorflow as tf
 
 from eas_tf import data
 from eas_tf.architecture import DenseNet, PlainCNN
-from eas_tf.surgery import initialise, lower, save_network
+from eas_tf.errors import InvalidConfiguration
+from eas_tf.surgery import initialise, load_network, lower, save_network, with_parts
+from eas_tf.surgery.node import Part
 from eas_tf.training.dropout import SeededDropout, dropout_seed, with_dropout
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.strategy import make_strategy
@@ -59,6 +61,26 @@ def test_it_is_behind_every_convolution_but_the_first(name, behind, digits):
             assert not set(node.inputs) & set(behind), "the convolution is passed by"
     assert len({node.config["number"] for node in layers}) == len(layers)
     assert with_dropout(graph, 0.0) is graph
+
+
+def test_the_first_convolution_is_a_part_and_not_a_position(digits):
+    """All of layer 0 of the architecture is the first, as of one that branches at once; a file does not say."""
+    graph = start("plain", digits)
+    branch = replace(graph["conv_2"], part=Part((0, 1), "conv"))
+    dropping = with_dropout(graph.replaced({"conv_2": branch}), 0.2)
+    assert [node.inputs for node in dropping.nodes if node.kind is SeededDropout] == [("conv_3",)]
+
+
+def test_a_graph_that_was_read_from_a_file_needs_its_parts(digits, tmp_path):
+    graph = start("DenseNet-BC", digits)
+    save_network(graph, tmp_path / "network.keras")
+    read = load_network(tmp_path / "network.keras")
+    with pytest.raises(InvalidConfiguration, match=r"which part of it conv_1 is: .* `eas_tf\.surgery\.with_parts`"):
+        with_dropout(read, 0.2)
+    names = [
+        [n.name for n in with_dropout(each, 0.2).nodes] for each in (graph, with_parts(read, NETWORKS["DenseNet-BC"]))
+    ]
+    assert names[0] == names[1]
 
 
 def test_a_network_without_convolutions_has_none():

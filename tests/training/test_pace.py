@@ -27,8 +27,8 @@ class Machine:
 
 
 SPEEDS = {
-    "steady": lambda now: 0.01,
-    "slow": lambda now: 2.0,
+    "steady": lambda _: 0.01,
+    "slow": lambda _: 2.0,
     "half as fast after a while": lambda now: 0.01 if now < 40 else 0.02,
     "twice as fast after a while": lambda now: 0.02 if now < 40 else 0.01,
     "another job every other ten seconds": lambda now: 0.01 if now % 20 < 10 else 0.025,
@@ -49,7 +49,7 @@ def test_it_ends_on_time_with_the_cosine_at_zero(seconds_a_step, steps_an_epoch,
 
 
 def test_the_cosine_falls_evenly_on_a_steady_machine():
-    machine = Machine(lambda now: 0.01)
+    machine = Machine(lambda _: 0.01)
     parts = machine.run(Deadline(lambda: 100 - machine.now), 170)
     steps = np.cumsum([0, *(steps for _, steps in parts[:-1])])
     progress = np.array([progress for progress, _ in parts])
@@ -57,7 +57,7 @@ def test_the_cosine_falls_evenly_on_a_steady_machine():
 
 
 def test_a_training_goes_on_from_where_its_cosine_was():
-    machine = Machine(lambda now: 0.01)
+    machine = Machine(lambda _: 0.01)
     pace = Deadline(lambda: 10 - machine.now, progress=0.75)
     parts = machine.run(pace, 170)
     assert parts[0][0] == 0.75
@@ -65,11 +65,11 @@ def test_a_training_goes_on_from_where_its_cosine_was():
 
 
 def test_one_step_is_taken_however_late_it_is():
-    machine = Machine(lambda now: 5.0)
+    machine = Machine(lambda _: 5.0)
     pace = Deadline(lambda: -1 - machine.now)
     assert machine.run(pace, 170) == [(0.0, 1)]
     assert pace.progress == 1
 
 
 def test_a_number_of_epochs_is_that_many_parts():
-    assert Machine(lambda now: 1.0).run(Epochs(3, 10, done=1), 10) == [(1 / 3, 10), (2 / 3, 10)]
+    assert Machine(lambda _: 1.0).run(Epochs(3, 10, done=1), 10) == [(1 / 3, 10), (2 / 3, 10)]

@@ -205,7 +205,8 @@ def test_a_training_ends_with_its_time_and_goes_on_within_it(trainer, start):
     assert 3 < whole.seconds < 6
     assert whole.losses[-1] < whole.losses[0]
     falls = [state.progress for state in states]
-    assert 0 < falls[0] < falls[-1] < 1 and falls == sorted(falls)
+    assert 0 < falls[0] < falls[-1] < 1
+    assert falls == sorted(falls)
     assert len(whole.losses) == len(states) + 1
     late = replace(states[-1], seconds=3.9)
     assert trainer.train(start, recipe, seed=0, resume_from=late).losses[:-1] == late.losses

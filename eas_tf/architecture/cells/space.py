@@ -97,7 +97,7 @@ class CellSpace:
             return None
         now = state.architecture.layers[state.steps].operation
         mask = b"\0" + bytes(operation != now for operation in OPERATIONS)
-        return Decision("operation", mask, may_pass=now in OPERATIONS, focus=state.steps)
+        return Decision("operation", mask, may_pass=now in OPERATIONS)
 
     def act(self, state: State[Cell], choice: Choice) -> State[Cell]:
         """The state after a choice.
