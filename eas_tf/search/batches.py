@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from eas_tf.agents import make_agent
+from eas_tf.agents.answers import state_of
 from eas_tf.agents.base import Agent, Outcome
 from eas_tf.envs.transition import reward
 from eas_tf.errors import RunDamaged
@@ -70,10 +71,10 @@ class Batches:
             Stopped: If it shall end before.
         """
         self._progress.begin(len(self._networks), self._limits.seconds_left)
+        agent, learned = self._agent(), 0  # first, because what is no agent is refused here
         self._networks.train_start(self._start_seed)
-        agent, learned = self._agent(), 0
         for batch in sorted(self._batches.values(), key=lambda batch: -batch.id):
-            if batch.state and (state := self._state(batch)):
+            if batch.state and (state := self._state(batch)) is not None:
                 agent.restore(state)
                 learned = batch.id
                 break
@@ -199,7 +200,7 @@ class Batches:
 
     def _learned(self, slot: _Slot, outcomes: Sequence[Outcome], learned: dict[str, float], agent: Agent) -> None:
         mean = float(np.mean([outcome.reward for outcome in outcomes]))
-        name, digest = self._run.write_state(slot.number, agent.state())
+        name, digest = self._run.write_state(slot.number, state_of(agent))
         self._commit(
             Batch(
                 id=slot.number,
