@@ -79,7 +79,7 @@ def check_space(space: Any) -> None:
 def _whole(numbers: Any, least: int) -> tuple[int, ...]:
     """The numbers; none if one of them is not whole, or below the least."""
     each = tuple(numbers) if isinstance(numbers, Iterable) else ()
-    return each if all(isinstance(one, Integral) and one >= least for one in each) else ()
+    return each if all(isinstance(one, Integral) and int(one) >= least for one in each) else ()
 
 
 def start_network(space: AnySpace, input_shape: Sequence[int], classes: int) -> Architecture:
@@ -113,7 +113,8 @@ def distance_of(space: AnySpace, architecture: Architecture) -> float:
         InvalidConfiguration: If it is not 0 or more.
     """
     distance: Any = space.distance(architecture)
-    check_answer(space, "distance", "a number, 0 or more", distance, isinstance(distance, Real) and distance >= 0)
+    is_number: bool = isinstance(distance, Real)
+    check_answer(space, "distance", "a number, 0 or more", distance, is_number and distance >= 0)
     return distance
 
 

@@ -20,12 +20,11 @@ from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.runs.directory import GENERATIONS, RunDirectory
 from eas_tf.runs.progress import Progress
-from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Batch, Network
 from eas_tf.search.ending import accuracy as accuracy
 from eas_tf.search.episodes import chosen_parents, make_envs, play
 from eas_tf.search.limits import Limits
-from eas_tf.search.networks import Networks
+from eas_tf.search.networks import Networks, grown_from
 from eas_tf.search.plan import Plan
 from eas_tf.search.rows import result_of, row
 
@@ -128,9 +127,8 @@ class Batches:
         chosen = chosen_parents(agent, [self._outcome(network) for network in before], slot.size)
         if chosen is None:
             return [self._parent(slot)] * slot.size
-        # Networks with the same layers are one parent: the best of them.
-        best = {network.architecture: network.id for network in reversed(ranked(before))}
-        return [best[before[place].architecture] for place in chosen]
+        parents = grown_from(before, agent.population)
+        return [parents[before[place].architecture] for place in chosen]
 
     def _outcome(self, network: Network) -> Outcome:
         parent = "" if network.parent is None else self._networks[network.parent].architecture
