@@ -9,6 +9,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+from eas_tf.agents.answers import check_made, check_methods
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.naming import register_maker
@@ -55,8 +56,11 @@ def register_agent(name: str, make: Callable[..., "Agent"], *, passes: bool = Fa
         passes: Whether it leaves decisions out where that is legal, so that a search shall make it legal.
 
     Raises:
-        InvalidConfiguration: If another agent has that name, or `make` cannot be called.
+        InvalidConfiguration: If another agent has that name, `make` cannot be called, or it is a class without the
+            methods of an agent.
     """
+    if isinstance(make, type):
+        check_methods(make)
     register_maker(AGENTS, name, make, "an agent")
     if passes:
         PASSING.add(name)
@@ -81,11 +85,13 @@ def make_agent(
             `EvolutionConfig`. "random" has none.
 
     Raises:
-        InvalidConfiguration: If there is no agent of that name, or the spaces are not EAS's, or if "reinforce" is
-            asked for and Keras was imported on another backend than TensorFlow.
+        InvalidConfiguration: If there is no agent of that name, what its maker returns is none, or the spaces are not
+            EAS's, or if "reinforce" is asked for and Keras was imported on another backend than TensorFlow.
     """
     check_agent(name)
-    return AGENTS[name](observation_space, action_space, rng=rng, config=config)
+    agent = AGENTS[name](observation_space, action_space, rng=rng, config=config)
+    check_made(agent)
+    return agent
 
 
 def check_agent(name: str) -> None:

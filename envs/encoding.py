@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from eas_tf.architecture import AnyLayer, AnySpace, Architecture
+from eas_tf.architecture import AnyLayer, AnySpace, Architecture, token_of
 
 
 def token_limits(space: AnySpace) -> np.ndarray:
@@ -36,5 +36,5 @@ class _Tokens(dict[AnyLayer, bytes]):
         self._space = space
 
     def __missing__(self, layer: AnyLayer) -> bytes:
-        self[layer] = token = np.array(self._space.token(layer), np.int32).tobytes()
+        self[layer] = token = np.array(token_of(self._space, layer), np.int32).tobytes()
         return token

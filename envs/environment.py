@@ -10,7 +10,7 @@ from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space, parents_of
 from eas_tf.envs.evaluators import EvaluatorSource
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation import Evaluator
+from eas_tf.evaluation import Evaluator, results_of
 from eas_tf.evaluation.price import Price
 from eas_tf.metrics import Metric
 
@@ -141,7 +141,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         info, value = self._episode.info(), 0.0
         if self._episode.over:
             evaluator = self.evaluator()
-            (result,) = evaluator.evaluate([self._episode.request(self.np_random)])
+            (result,) = results_of(evaluator, [self._episode.request(self.np_random)])
             value, outcome = self._episode.outcome(evaluator, result)
             info |= outcome
         return self._episode.observation(), value, self._episode.over, False, info

@@ -6,7 +6,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import AnySpace, Architecture, Chain, parse_architecture, space_named
+from eas_tf.architecture import AnySpace, Architecture, Chain, parse_architecture, space_named, start_network
 from eas_tf.envs.encoding import token_limits
 from eas_tf.envs.spaces import Actions, Chains, CoinTosses
 from eas_tf.envs.transition import Process, action_mask, initial, next_decision, observation, reward, score, transition
@@ -38,7 +38,7 @@ def make_process(
         raise InvalidConfiguration(f"`input_shape` is height, width and channels. Received: {tuple(input_shape)}")
     limited = space_named(space, max_parameters=max_parameters, schedule=schedule and tuple(schedule))
     network = (
-        parse_architecture(start, input_shape) if start is not None else limited.start_network(input_shape, classes)
+        parse_architecture(start, input_shape) if start is not None else start_network(limited, input_shape, classes)
     )
     free = parse_architecture(price_start, input_shape) if price_start is not None else network
     for what, end in (("start network", network.classes), ("network of `price_start`", free.classes)):

@@ -13,7 +13,7 @@ from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.backend import use_tensorflow
 from eas_tf.envs.transition import Process
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation import EVALUATORS, Evaluator, NeedsParents, check_evaluator
+from eas_tf.evaluation import EVALUATORS, Evaluator, NeedsParents, check_evaluator, make_evaluator
 from eas_tf.evaluation.engine_config import ChildrenConfig, EngineName
 from eas_tf.evaluation.worker_start import check_worker_start
 from eas_tf.metrics import Metric
@@ -61,7 +61,7 @@ class EvaluatorConfig(ChildrenConfig):
             InvalidData: If the data is not there, or does not fit the network.
         """
         if self.kind in EVALUATORS:
-            return EVALUATORS[self.kind](space, self.dataset)
+            return make_evaluator(self.kind, space, self.dataset)
         check_fork()
         use_tensorflow(gym.logger.warn)
         if self.engine == "pool":

@@ -8,7 +8,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import AnySpace, Architecture, Chain, Choice, ChoiceShape, Coins, Decision, State
+from eas_tf.architecture import AnySpace, Architecture, Chain, Choice, ChoiceShape, Coins, Decision, State, check_answer
 from eas_tf.envs.encoding import Encoder
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Result
@@ -131,7 +131,10 @@ def transition(
             f"An action is a dictionary with the part {decision.kind!r}. Received: {printable(action, 60)}"
         ) from None
     choice, legal = _of_chain(part, shape, decision) if isinstance(shape, Chain) else _of_coins(part, decision)
-    return process.space.act(state, choice if legal else None), legal
+    after = process.space.act(state, choice if legal else None)
+    if not isinstance(after, State) or after.steps <= state.steps:
+        check_answer(process.space, "act", "the State after one decision more", after, is_right=False)
+    return after, legal
 
 
 def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool]:

@@ -10,6 +10,7 @@ from gymnasium.vector.utils import batch_space, concatenate, create_empty_array,
 from eas_tf.envs.environment import EASEnv
 from eas_tf.envs.episode import Episode, parents_of
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.evaluation import results_of
 
 
 class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarray]):
@@ -76,7 +77,7 @@ class EASVectorEnv(gym.vector.VectorEnv[dict[str, Any], dict[str, Any], np.ndarr
         if ended:
             evaluator = self._evaluator()
             requests = [self._episodes[i].request(self._rngs[i]) for i in ended]
-            for i, result in zip(ended, evaluator.evaluate(requests), strict=True):
+            for i, result in zip(ended, results_of(evaluator, requests), strict=True):
                 rewards[i], outcome = self._episodes[i].outcome(evaluator, result)
                 infos[i] |= outcome
         return self._observations(), rewards, over, np.zeros(self.num_envs, bool), self._infos(infos)

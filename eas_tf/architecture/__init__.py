@@ -11,7 +11,17 @@ from eas_tf.architecture.moves import Move, parse_move, register_move
 from eas_tf.architecture.net2net import Net2Deeper, Net2Wider
 from eas_tf.architecture.plain.network import PlainCNN
 from eas_tf.architecture.plain.space import PlainSpace
-from eas_tf.architecture.registry import SPACES, parse_architecture, register_kind, register_space, space_named
+from eas_tf.architecture.registry import (
+    SPACES,
+    check_answer,
+    distance_of,
+    parse_architecture,
+    register_kind,
+    register_space,
+    space_named,
+    start_network,
+    token_of,
+)
 from eas_tf.architecture.space import AnySpace, NetworkKind, Space
 from eas_tf.architecture.words import in_words
 
@@ -45,6 +55,8 @@ __all__ = [
     "Space",
     "State",
     "Transition",
+    "check_answer",
+    "distance_of",
     "in_words",
     "parse_architecture",
     "parse_move",
@@ -52,4 +64,6 @@ __all__ = [
     "register_move",
     "register_space",
     "space_named",
+    "start_network",
+    "token_of",
 ]

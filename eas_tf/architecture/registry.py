@@ -1,15 +1,17 @@
 """What is known by name: kinds of networks, by the headers of their layer strings, and search spaces."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
+from numbers import Integral, Real
+from operator import le
 from typing import Any
 
 from eas_tf.architecture import cells, densenet, plain
 from eas_tf.architecture.architecture import Architecture
 from eas_tf.architecture.notation import BLANKS
-from eas_tf.architecture.space import AnySpace, NetworkKind, Space
+from eas_tf.architecture.space import AnySpace, NetworkKind, Space, Token
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
 from eas_tf.naming import check_free
 from eas_tf.text import printable
@@ -62,6 +64,70 @@ def check_space(space: Any) -> None:
         raise InvalidConfiguration(f"A space has {', '.join(lacking)}; see `Space`. Received: {printable(space, 60)}")
     if data := [name for name in sorted(_METHODS) if not callable(getattr(space, name))]:
         raise InvalidConfiguration(f"Methods of a space are {', '.join(data)}. Received: {printable(space, 60)}")
+    for name, numbers in (
+        ("steps", (space.steps,)),
+        ("max_layers", (space.max_layers,)),
+        ("token_limits", space.token_limits),
+    ):
+        if not _whole(numbers, least=1):
+            raise InvalidConfiguration(
+                f"`{name}` of a space is whole numbers of at least 1. Received from {printable(space, 60)}: "
+                f"{printable(getattr(space, name), 60)}"
+            )
+
+
+def _whole(numbers: Any, least: int) -> tuple[int, ...]:
+    """The numbers; none if one of them is not whole, or below the least."""
+    each = tuple(numbers) if isinstance(numbers, Iterable) else ()
+    return each if all(isinstance(one, Integral) and int(one) >= least for one in each) else ()
+
+
+def start_network(space: AnySpace, input_shape: Sequence[int], classes: int) -> Architecture:
+    """The start network of a space, which may be a user's own; see `Space.start_network`.
+
+    Raises:
+        InvalidConfiguration: If it is no network.
+    """
+    network: Any = space.start_network(input_shape, classes)
+    check_answer(space, "start_network", "a network", network, hasattr(network, "layers"))
+    return network
+
+
+def token_of(space: AnySpace, layer: Any) -> Token:
+    """A layer as numbers, as a space has them; see `Space.token`.
+
+    Raises:
+        InvalidConfiguration: If they are not within the limits that the space declares.
+    """
+    received, limits = space.token(layer), tuple(space.token_limits)
+    token = _whole(received, least=0)
+    is_inside = len(token) == len(limits) and token[0] > 0 and all(map(le, token, limits))
+    check_answer(space, "token", f"whole numbers from 0 to {limits}, the first of them not 0", received, is_inside)
+    return token
+
+
+def distance_of(space: AnySpace, architecture: Architecture) -> float:
+    """How far a network is from the space's optimum; see `Space.distance`.
+
+    Raises:
+        InvalidConfiguration: If it is not 0 or more.
+    """
+    distance: Any = space.distance(architecture)
+    is_number: bool = isinstance(distance, Real)
+    check_answer(space, "distance", "a number, 0 or more", distance, is_number and distance >= 0)
+    return distance
+
+
+def check_answer(space: AnySpace, method: str, expected: str, received: object, is_right: bool) -> None:
+    """Refuse what a method of a user's own space gives.
+
+    Raises:
+        InvalidConfiguration: If it is not right.
+    """
+    if not is_right:
+        raise InvalidConfiguration(
+            f"`{method}` of a space gives {expected}. Received from the space {space.name!r}: {printable(received, 60)}"
+        )
 
 
 _ATTRIBUTES = {name for name in vars(Space) if not name.startswith("_")}

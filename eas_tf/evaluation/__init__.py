@@ -4,7 +4,13 @@
 """
 
 from eas_tf.evaluation.protocol import Evaluator, NeedsParents, Request, Result
-from eas_tf.evaluation.registry import EVALUATORS, check_evaluator, register_evaluator
+from eas_tf.evaluation.registry import (
+    EVALUATORS,
+    check_evaluator,
+    make_evaluator,
+    register_evaluator,
+    results_of,
+)
 from eas_tf.evaluation.surrogate import SurrogateEvaluator
 
 __all__ = [
@@ -15,5 +21,7 @@ __all__ = [
     "Result",
     "SurrogateEvaluator",
     "check_evaluator",
+    "make_evaluator",
     "register_evaluator",
+    "results_of",
 ]

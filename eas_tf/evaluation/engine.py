@@ -6,6 +6,7 @@ from typing import Protocol
 
 from eas_tf.evaluation.child import Child, Family
 from eas_tf.evaluation.protocol import Evaluator, Request
+from eas_tf.evaluation.registry import results_of
 
 
 class Admission(Protocol):
@@ -94,7 +95,7 @@ class LookupEngine:
             if not admission.may_start():
                 return
             admission.started()
-            (result,) = self._evaluator.evaluate([request])
+            (result,) = results_of(self._evaluator, [request])
             yield number, Child(result=result)
 
     def start(self) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import exp
 
-from eas_tf.architecture import AnySpace, Architecture
+from eas_tf.architecture import AnySpace, Architecture, distance_of
 from eas_tf.evaluation.protocol import Request, Result
 
 #: What a network at the optimum reaches, and one that is infinitely far from it.
@@ -31,7 +31,7 @@ class SurrogateEvaluator:
 
     def accuracy(self, architecture: Architecture) -> float:
         """The accuracy of a network, from `WORST` to `BEST`."""
-        return WORST + (BEST - WORST) * exp(-self._space.distance(architecture))
+        return WORST + (BEST - WORST) * exp(-distance_of(self._space, architecture))
 
     def optimum(self, architecture: Architecture) -> Architecture:
         """The ideal network with what transformations cannot change, whose accuracy is `BEST`."""

@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 
 from eas_tf.agents import make_agent
+from eas_tf.agents.answers import state_of
 from eas_tf.agents.base import Agent, Outcome
 from eas_tf.envs.transition import reward
 from eas_tf.errors import RunDamaged
@@ -19,12 +20,11 @@ from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.train import TrainEvaluator
 from eas_tf.runs.directory import GENERATIONS, RunDirectory
 from eas_tf.runs.progress import Progress
-from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Batch, Network
 from eas_tf.search.ending import accuracy as accuracy
 from eas_tf.search.episodes import chosen_parents, make_envs, play
 from eas_tf.search.limits import Limits
-from eas_tf.search.networks import Networks
+from eas_tf.search.networks import Networks, grown_from
 from eas_tf.search.plan import Plan
 from eas_tf.search.rows import result_of, row
 
@@ -70,10 +70,10 @@ class Batches:
             Stopped: If it shall end before.
         """
         self._progress.begin(len(self._networks), self._limits.seconds_left)
+        agent, learned = self._agent(), 0  # first, because what is no agent is refused here
         self._networks.train_start(self._start_seed)
-        agent, learned = self._agent(), 0
         for batch in sorted(self._batches.values(), key=lambda batch: -batch.id):
-            if batch.state and (state := self._state(batch)):
+            if batch.state and (state := self._state(batch)) is not None:
                 agent.restore(state)
                 learned = batch.id
                 break
@@ -127,9 +127,8 @@ class Batches:
         chosen = chosen_parents(agent, [self._outcome(network) for network in before], slot.size)
         if chosen is None:
             return [self._parent(slot)] * slot.size
-        # Networks with the same layers are one parent: the best of them.
-        best = {network.architecture: network.id for network in reversed(ranked(before))}
-        return [best[before[place].architecture] for place in chosen]
+        parents = grown_from(before, agent.population)
+        return [parents[before[place].architecture] for place in chosen]
 
     def _outcome(self, network: Network) -> Outcome:
         parent = "" if network.parent is None else self._networks[network.parent].architecture
@@ -203,7 +202,7 @@ class Batches:
 
     def _learned(self, slot: _Slot, outcomes: Sequence[Outcome], learned: dict[str, float], agent: Agent) -> None:
         mean = float(np.mean([outcome.reward for outcome in outcomes]))
-        name, digest = self._run.write_state(slot.number, agent.state())
+        name, digest = self._run.write_state(slot.number, state_of(agent))
         self._commit(
             Batch(
                 id=slot.number,

@@ -125,7 +125,10 @@ class Networks:
 
     def _kept(self, rows: Mapping[int, Network], order: Sequence[Network]) -> set[int]:
         """Whose weights stay: the best ones', and the latest ones' that may be parents."""
-        stay = [*order[: self._plan.config.keep], *(rows[n] for n in sorted(rows)[::-1][: self.population])]
+        every = [rows[number] for number in sorted(rows)]
+        latest, parents = every[max(0, len(every) - self.population) :], grown_from(every, self.population)
+        stay = [*order[: self._plan.config.keep], *latest]
+        stay += [rows[parents[each.architecture]] for each in latest if not each.failure]
         # What was not trained for its row has weights only if they were needed, and then it was trained again.
         return {each.id for each in stay if not each.reused or self._run.weights(each.id).exists()}
 
@@ -251,3 +254,18 @@ class Networks:
             self._digest(self.best.id)
         if self._run.weights(self.best.id).exists():
             self._run.publish_best(self.best.id)
+
+
+def grown_from(networks: Sequence[Network], population: int) -> dict[str, int]:
+    """The network that children of each layer string grow from: networks with the same layers are one parent.
+
+    It is the best of those whose weights are kept: the latest, and the start network. If there is none, it is the best
+    that was trained for its row. Rows decide that, and not the disk, so that a search that goes on decides alike.
+
+    Args:
+        networks: By number.
+        population: How many of the latest may be parents.
+    """
+    kept = {0, *(network.id for network in networks[max(0, len(networks) - population) :] if not network.reused)}
+    order = sorted(ranked(networks), key=lambda network: (network.id not in kept, network.reused))
+    return {network.architecture: network.id for network in reversed(order)}

@@ -5,7 +5,7 @@ from typing import Self
 
 from eas_tf import data
 from eas_tf.agents import PASSING
-from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named
+from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named, start_network
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import SurrogateEvaluator
 from eas_tf.evaluation.fit import check_fits, check_sizes, fitting_batch
@@ -81,7 +81,7 @@ class Plan:
             known = images.input_shape, images.classes
         input_shape, classes = known
         if config.start is None:
-            start = space.start_network(input_shape, classes)
+            start = start_network(space, input_shape, classes)
         else:
             start = parse_architecture(config.start, input_shape)
         check_sizes(start, config.dataset, input_shape, classes)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import eas_tf  # noqa: F401 - registers the environments
@@ -76,3 +77,45 @@ def test_a_space_without_a_method_is_refused_when_the_environment_is_made():
     broken = type("Broken", (CellSpace,), {"act": None})()
     with pytest.raises(InvalidConfiguration, match=r"^Methods of a space are act\. Received: [^\n]+$"):
         gym.make("EAS-Surrogate-v0", space=broken)
+
+
+def changed(**attributes):
+    """The space of cells, with other attributes and methods."""
+    return type("Changed", (CellSpace,), attributes)()
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"steps": 0}, r"^`steps` of a space is whole numbers of at least 1\. Received from [^\n]+: 0$"),
+        ({"steps": None}, r"^`steps` of a space .*: None$"),
+        ({"max_layers": 2.5}, r"^`max_layers` of a space .*: 2\.5$"),
+        ({"token_limits": ()}, r"^`token_limits` of a space .*: \(\)$"),
+        ({"token": lambda *_: (99,)}, r"^`token` of a space gives whole numbers from 0 to \(.*: \(99,\)$"),
+        ({"token": lambda *_: None}, r"^`token` of a space gives .* from the space 'nasbench201': None$"),
+        ({"token": lambda *_: (0,)}, r"the first of them not 0.*: \(0,\)$"),
+        ({"start_network": lambda *_: None}, r"^`start_network` of a space gives a network\. .*: None$"),
+        ({"act": lambda *_: None}, r"^`act` of a space gives the State after one decision more\. .*: None$"),
+        ({"act": lambda _, state, __: state}, r"^`act` of a space gives the State after .*: State\("),
+        ({"distance": lambda *_: float("nan")}, r"^`distance` of a space gives a number, 0 or more\. .*: nan$"),
+        ({"distance": lambda *_: -1.0}, r"^`distance` of a space gives .*: -1\.0$"),
+        ({"distance": lambda *_: None}, r"^`distance` of a space gives .*: None$"),
+    ],
+)
+def test_what_a_space_gives_is_refused_where_it_enters_if_it_is_not_what_it_shall_be(attributes, message):
+    with pytest.raises(InvalidConfiguration, match=message):
+        play(changed(**attributes))
+
+
+def test_numbers_of_a_space_may_be_numpys():
+    token = CellSpace.token
+    play(changed(token=lambda *given: np.array(token(*given)), distance=lambda *_: np.float32(1), steps=np.int64(6)))
+
+
+def play(space):
+    env = gym.make("EAS-Surrogate-v0", space=space)
+    env.action_space.seed(0)
+    _, info = env.reset(seed=0)
+    over = False
+    while not over:
+        *_, over, _, info = env.step(env.action_space.sample(mask=info["action_mask"]))

@@ -138,7 +138,10 @@ def test_an_agent_that_chooses_parents_sees_the_latest_networks_and_gets_those_i
     assert [outcome.parent for outcome in told[0]] == [str(envs.process.start)] * 3
 
 
-@pytest.mark.parametrize("chosen", [[0, 1], [0, 1, 99], [0, 1, -1], [0, 0, 1, 1], []])
+@pytest.mark.parametrize(
+    "chosen",
+    [[0, 1], [0, 1, 99], [0, 1, -1], [0, 0, 1, 1], [], 0, "012", [0.0, 1.0, 2.0], [[0], [1], [2]], [0, [1], 2]],
+)
 def test_parents_that_there_are_not_are_refused_by_name(chosen):
     envs, agent = chooser(lambda known, _: chosen if known else None)
     with pytest.raises(InvalidConfiguration, match=r"3 places among \[0, 1, 2\].*Received from Chooser: "):
@@ -150,3 +153,18 @@ def test_a_network_that_failed_is_no_parent():
     _, agent = chooser(lambda _, episodes: [0] * episodes)
     with pytest.raises(InvalidConfiguration, match="networks that did not fail"):
         chosen_parents(agent, history, 3)
+
+
+def test_parents_may_be_an_array():
+    envs, agent = chooser(lambda known, episodes: np.arange(episodes) if known else None)
+    told = list(islice(batches(envs, agent), 2))
+    assert [outcome.parent for outcome in told[1]] == [outcome.architecture for outcome in told[0]]
+    history = [Outcome(architecture="C(1,1,1)", reward=0.0)] * 7
+    assert [type(place) for place in chosen_parents(agent, history, 3)] == [int] * 3
+
+
+def test_an_agent_that_chooses_parents_among_none_is_refused():
+    envs, agent = chooser(lambda *_: None)
+    agent.population = 0
+    with pytest.raises(InvalidConfiguration, match=r"`population` of an agent .* at least 1 .* from Chooser: 0$"):
+        next(batches(envs, agent))
