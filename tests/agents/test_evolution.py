@@ -90,7 +90,7 @@ def test_what_must_be_decided_is_decided_and_from_there_on_little_changes():
 
 
 def test_sizes_below_one_are_refused():
-    with pytest.raises(InvalidConfiguration, match=r"sample must be at least 1. Received: 0"):
+    with pytest.raises(InvalidConfiguration, match=r"`sample` must be at least 1. Received: 0"):
         make(sample=0)
 
 

@@ -176,7 +176,7 @@ def test_an_unknown_render_mode_is_refused(make):
 
 @pytest.mark.parametrize("num_envs", [0, -1])
 def test_a_batch_has_at_least_one_episode(num_envs):
-    with pytest.raises(InvalidConfiguration, match=f"num_envs must be at least 1. Received: {num_envs}"):
+    with pytest.raises(InvalidConfiguration, match=f"`num_envs` must be at least 1. Received: {num_envs}"):
         EASVectorEnv(num_envs)
 
 
