@@ -69,8 +69,19 @@ class Step(Protocol):
 
 
 def sum_over_replicas(gradient: tf.Tensor) -> tf.Tensor:
-    """The sum of what all replicas give, on each of them."""
-    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+    """The sum of what all replicas give, on each of them.
+
+    `all_reduce` would give the same, and keep each graph in which it is used for ever: it is made to be differentiated,
+    and TensorFlow never forgets a gradient function.
+    """
+    context = tf.distribute.get_replica_context()
+    if context.num_replicas_in_sync == 1:
+        return gradient
+
+    def summed(strategy: tf.distribute.Strategy, each: tf.Tensor) -> tf.Tensor:
+        return strategy.extended.reduce_to(tf.distribute.ReduceOp.SUM, each, each)
+
+    return context.merge_call(summed, args=(gradient,))
 
 
 class CrossEntropyStep:

@@ -1,3 +1,4 @@
+import gc
 from dataclasses import replace
 
 import keras
@@ -289,3 +290,15 @@ def test_a_network_grown_under_the_strategy_keeps_its_function_on_both_replicas(
     assert len(before) == len(after) == 2
     for reference, outputs in zip(before, after, strict=True):
         assert np.abs(outputs - reference).max() <= 1e-5 * np.abs(reference).max()
+
+
+def test_nothing_of_a_training_stays_in_memory(trainer, start):
+    """All graphs stayed, because of a gradient function that TensorFlow never forgets: megabytes for each child."""
+
+    def graphs():
+        trainer.train(start, SCRATCH, seed=0)
+        gc.collect()
+        return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
+
+    before = graphs()
+    assert graphs() <= before
