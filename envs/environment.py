@@ -107,7 +107,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
             price_start=price_start,
         )
         self.evaluator = EvaluatorSource(evaluator, self.process, options)
-        self._episode = Episode(self.process)
+        self._episode = Episode.begun(self.process)
         self.observation_space, self.action_space = observation_space(self.process), action_space(self.process)
         self.render_mode = render_mode
 
@@ -128,16 +128,18 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
         Raises:
             InvalidArchitecture: If the parent cannot be read, or is outside the space.
-            InvalidConfiguration: If there is no such option, or the parent has no weights to grow from.
+            InvalidConfiguration: If there is no such option, the parent has no weights to grow from, or nothing is to
+                be decided about it.
         """
         (parent,) = parents_of(options, self.process, 1, self.evaluator.check_parent)
+        episode = Episode.begun(self.process, parent)
         super().reset(seed=seed)
-        self._episode.reset(parent)
+        self._episode = episode
         return self._episode.observation(), self._episode.info()
 
     def step(self, action: Mapping[str, Any]) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Transform the network; after the last step of the schedule, evaluate it."""
-        self._episode.act(action)
+        self._episode = self._episode.after(action)
         info, value = self._episode.info(), 0.0
         if self._episode.over:
             evaluator = self.evaluator()

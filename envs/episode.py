@@ -1,12 +1,22 @@
 """One running episode, which the single environment has one of and the vector environment many."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import AnySpace, Architecture, Chain, parse_architecture, space_named, start_network
+from eas_tf.architecture import (
+    AnySpace,
+    Architecture,
+    Chain,
+    Decision,
+    State,
+    parse_architecture,
+    space_named,
+    start_network,
+)
 from eas_tf.envs.encoding import token_limits
 from eas_tf.envs.spaces import Actions, Chains, CoinTosses
 from eas_tf.envs.transition import Process, action_mask, initial, next_decision, observation, reward, score, transition
@@ -14,6 +24,7 @@ from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.price import Price
 from eas_tf.metrics import Metric
+from eas_tf.text import printable
 
 
 def make_process(
@@ -112,46 +123,62 @@ def parents_of(
     return parents
 
 
+@dataclass(slots=True)
 class Episode:
-    """A state that moves."""
+    """An episode as it stands. A step or another beginning is a new one, so that a batch can be checked as a whole."""
 
-    def __init__(self, process: Process) -> None:
-        self.process = process
-        self.reset()
+    process: Process
+    parent: Architecture
+    """What it began with."""
+    state: State[Any]
+    decision: Decision | None
+    """What is due."""
+    legal: bool = True
+    """Whether the last action was."""
 
-    def reset(self, parent: Architecture | None = None) -> None:
-        """Go back to the start network, or begin with another one."""
-        self.state, self._legal = initial(self.process, parent), True
-        self._parent = self.state.architecture
-        self._decision = next_decision(self.process, self.state)
+    @classmethod
+    def begun(cls, process: Process, parent: Architecture | None = None) -> "Episode":
+        """An episode that begins with the start network, or with another one.
+
+        Raises:
+            InvalidConfiguration: If it would be over at once: its reward would come with no step.
+        """
+        state = initial(process, parent)
+        decision = next_decision(process, state)
+        if decision is None:
+            raise InvalidConfiguration(
+                f"An episode of the space {process.space.name!r} begins with a decision. Received: None for "
+                f"{printable(state.architecture)}"
+            )
+        return cls(process, state.architecture, state, decision)
 
     @property
     def over(self) -> bool:
         """Whether nothing is left to be decided."""
-        return self._decision is None
+        return self.decision is None
 
-    def act(self, action: Mapping[str, Any]) -> None:
-        """Take one step.
+    def after(self, action: Mapping[str, Any]) -> "Episode":
+        """The episode one step later.
 
         Raises:
             ResetNeeded: If the episode is over.
         """
-        if self._decision is None:
+        if self.decision is None:
             raise gym.error.ResetNeeded("The episode is over: call reset() before the next step().")
-        self.state, self._legal = transition(self.process, self.state, action, self._decision)
-        self._decision = next_decision(self.process, self.state)
+        state, legal = transition(self.process, self.state, action, self.decision)
+        return Episode(self.process, self.parent, state, next_decision(self.process, state), legal)
 
     def observation(self) -> dict[str, Any]:
         """What the agent sees."""
-        return observation(self.process, self.state, self._decision)
+        return observation(self.process, self.state, self.decision)
 
     def info(self) -> dict[str, Any]:
         """The mask, the layer string, the number of parameters, and whether the last action was illegal."""
         return {
-            "action_mask": action_mask(self.process, self._decision),
+            "action_mask": action_mask(self.process, self.decision),
             "architecture": str(self.state.architecture),
             "parameters": self.state.architecture.parameter_count,
-            "illegal": not self._legal,
+            "illegal": not self.legal,
         }
 
     def render(self, mode: str | None) -> str | np.ndarray | None:
@@ -167,7 +194,7 @@ class Episode:
     def request(self, rng: np.random.Generator) -> Request:
         """What is to be evaluated at the end."""
         return Request(
-            parent=str(self._parent),
+            parent=str(self.parent),
             transformations=self.state.moves,
             architecture=self.state.architecture,
             seed=int(rng.integers(2**31)),

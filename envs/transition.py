@@ -64,12 +64,17 @@ def next_decision(process: Process, state: State[Any]) -> Decision | None:
     """What the space says is due; None if the episode is over.
 
     Raises:
-        InvalidConfiguration: If the decision is of a kind that the space has not, its mask has another length than the
-            kind's, or nothing is legal.
+        InvalidConfiguration: If there are more decisions than the space says, this one is of a kind that the space has
+            not, its mask has another length than the kind's, or nothing is legal.
     """
     decision = process.space.decision(state)
     if decision is None:
         return None
+    if state.steps >= process.space.steps:
+        raise InvalidConfiguration(
+            f"`steps` of the space {process.space.name!r} is the most decisions of an episode, {process.space.steps}. "
+            "Received: one more"
+        )
     if decision.kind not in process.kinds:
         raise InvalidConfiguration(
             f"The space {process.space.name!r} has decisions of the kinds {', '.join(process.kinds)}. Received: "
@@ -139,12 +144,12 @@ def transition(
 
 def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool]:
     """The choice, and whether it is legal; a negative number would count from the end, and is refused too."""
-    array = np.asarray(part)
+    array = _as_array(part)
     numbers = array.tolist() if array.shape == (len(shape.sizes),) and array.dtype.kind in "iu" else ()
     if not numbers or any([not 0 <= number < size for number, size in zip(numbers, shape.sizes, strict=True)]):
         raise gym.error.InvalidAction(
             f"The part {decision.kind!r} of an action is {', '.join(shape.names)}, whole numbers from 0 to below "
-            f"{shape.sizes}. Received: {part!r}"
+            f"{shape.sizes}. Received: {printable(repr(part))}"
         )
     place = 0
     for number, size in zip(numbers, shape.sizes, strict=True):
@@ -156,13 +161,23 @@ def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool
 
 def _of_coins(part: Any, decision: Decision) -> tuple[Choice, bool]:
     """The choice, and whether it is legal."""
-    coins, mask = np.asarray(part), decision.mask
+    coins, mask = _as_array(part), decision.mask
     indices = coins.nonzero()[0].tolist() if coins.shape == (len(mask),) else []
     if coins.shape != (len(mask),) or np.count_nonzero(coins == 1) != len(indices):
         raise gym.error.InvalidAction(
-            f"The part {decision.kind!r} of an action is 0 or 1 for each of {len(mask)} layers. Received: {part!r}"
+            f"The part {decision.kind!r} of an action is 0 or 1 for each of {len(mask)} layers. Received: "
+            f"{printable(repr(part))}"
         )
     return tuple(indices), all([mask[index] for index in indices])
+
+
+def _as_array(part: Any) -> np.ndarray:
+    """An array of numbers; one of no shape that is asked for, if it is none."""
+    try:
+        array = np.asarray(part)
+    except (ValueError, TypeError):  # rows of different lengths
+        return np.empty(())
+    return array if array.dtype.kind in "biuf" else np.empty(())
 
 
 def observation(process: Process, state: State[Any], decision: Decision | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import pytest
 import eas_tf  # noqa: F401 - registers the environments
 from eas_tf.architecture import Chain, Coins, Decision
 from eas_tf.architecture.cells.space import CellSpace
+from eas_tf.envs import EASEnv, EASVectorEnv
 from eas_tf.errors import InvalidConfiguration
 
 
@@ -105,6 +106,42 @@ def changed(**attributes):
 def test_what_a_space_gives_is_refused_where_it_enters_if_it_is_not_what_it_shall_be(attributes, message):
     with pytest.raises(InvalidConfiguration, match=message):
         play(changed(**attributes))
+
+
+def ending(when):
+    """The space of cells whose episodes are over when this says so of the state."""
+    own = CellSpace.decision
+    return changed(decision=lambda self, state: None if when(state) else own(self, state))
+
+
+MAKERS = [
+    lambda space: EASEnv(space=space, evaluator="surrogate"),
+    lambda space: EASVectorEnv(2, space=space, evaluator="surrogate"),
+]
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_an_episode_that_is_over_as_it_begins_is_refused(make):
+    """A search recorded another network under the refused parent, and batches of them never ended."""
+    message = r"^An episode of the space 'nasbench201' begins with a decision\. Received: None for [^\n]+$"
+    with pytest.raises(InvalidConfiguration, match=message):
+        make(ending(lambda _: True))
+    env = make(ending(lambda state: all(layer.operation != "undecided" for layer in state.architecture.layers)))
+    _, before = env.reset(seed=0)
+    with pytest.raises(InvalidConfiguration, match=message):
+        env.reset(options={"parent": env.process.space.optimum(env.process.start)})
+    *_, after = env.step({"operation": np.ones((*np.shape(before["parameters"]), 1), int)})
+    assert not np.any(after["illegal"])
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_more_decisions_than_the_space_says_are_refused(make):
+    env = make(changed(steps=2))
+    _, info = env.reset(seed=0)
+    action = {"operation": np.ones((*np.shape(info["parameters"]), 1), int)}
+    env.step(action)
+    with pytest.raises(InvalidConfiguration, match=r"is the most decisions of an episode, 2\. Received: one more$"):
+        env.step(action)
 
 
 def test_numbers_of_a_space_may_be_numpys():

@@ -111,10 +111,64 @@ def test_an_episode_may_go_on_with_its_own_generator():
     assert first != third
 
 
-@pytest.mark.parametrize("seed", [[1, 2], [1, 2, 3, 4], []])
-def test_a_wrong_number_of_seeds_is_refused(seed):
-    with pytest.raises(InvalidConfiguration, match=f"3 seeds.*Received: {len(seed)}"):
-        EASVectorEnv(3, evaluator="surrogate").reset(seed=seed)
+@pytest.mark.parametrize(
+    "seed", [[1, 2], [1, 2, 3, 4], [], "ab", "abc", 1.5, True, -1, {}, [1, 2, 2.5], [1, 2, True], np.array(1.5)]
+)
+def test_seeds_that_are_none_or_of_a_wrong_number_are_refused_and_nothing_changes(seed):
+    envs = EASVectorEnv(3, evaluator="surrogate")
+    _, info = envs.reset(seed=0)
+    *_, before = envs.step(legal_actions(info["action_mask"], np.random.default_rng(0)))
+    with pytest.raises(InvalidConfiguration, match=r"^reset takes one seed, or 3 seeds: [^\n]* Received: "):
+        envs.reset(seed=seed)
+    *_, after = envs.step(legal_actions(before["action_mask"], np.random.default_rng(1)))
+    assert not after["illegal"].any()
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_malformed_action_of_one_episode_changes_none(parts):
+    envs = EASVectorEnv(3, evaluator="surrogate")
+    _, info = envs.reset(seed=0)
+    right = legal_actions(info["action_mask"], np.random.default_rng(0))
+    wrong = {**right, "deepen": right["deepen"].copy()}
+    wrong["deepen"][parts] = 99
+    with pytest.raises(gym.error.InvalidAction, match="whole numbers from 0 to below"):
+        envs.step(wrong)
+    observation, *_ = envs.step(right)
+    assert observation["steps_left"].tolist() == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [
+        None,
+        3,
+        "abc",
+        [],
+        {},
+        {"widen": np.zeros((3, 50), np.int8)},
+        {"deepen": None},
+        {"deepen": 0},
+        {"deepen": "abc"},
+        {"deepen": [[0, 1, 0]] * 2},
+        {"deepen": [[0, 1]] * 3},
+        {"deepen": [[0, 1, 0], [0, [1], 0], None]},
+        {"deepen": np.array(3)},
+    ],
+)
+def test_malformed_actions_are_refused_in_one_line_as_those_of_one_episode(actions):
+    envs, env = EASVectorEnv(3, evaluator="surrogate"), EASEnv(evaluator="surrogate")
+    for one in (envs, env):
+        one.reset(seed=0)
+        with pytest.raises(gym.error.InvalidAction, match=r"^[^\n]+ Received: [^\n]+$"):
+            one.step(actions)
+
+
+def test_malformed_coins_are_refused_in_one_line():
+    env = EASEnv(evaluator="surrogate", schedule=["widen"])
+    env.reset(seed=0)
+    for coins in ([[1], [1, 2]], [None] * 50, ["1"] * 50, np.full((50, 60), 7)):
+        with pytest.raises(gym.error.InvalidAction, match=r"0 or 1 for each of 50 layers\. Received: [^\n]+$"):
+            env.step({"widen": coins})
 
 
 def test_an_illegal_action_is_flagged_in_its_own_episode_only():
@@ -174,9 +228,10 @@ def test_an_unknown_render_mode_is_refused(make):
         make(*name, render_mode="human", evaluator="surrogate")
 
 
-@pytest.mark.parametrize("num_envs", [0, -1])
+@pytest.mark.parametrize("num_envs", [0, -1, 1.5, True, None, "2"])
 def test_a_batch_has_at_least_one_episode(num_envs):
-    with pytest.raises(InvalidConfiguration, match=f"`num_envs` must be at least 1. Received: {num_envs}"):
+    message = f"`num_envs` must be a whole number, at least 1. Received: {num_envs!r}"
+    with pytest.raises(InvalidConfiguration, match=message):
         EASVectorEnv(num_envs)
 
 
