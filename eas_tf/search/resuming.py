@@ -10,12 +10,15 @@ from typing import Any
 
 import tyro
 
+from eas_tf.agents import AGENTS
+from eas_tf.architecture import SPACES
 from eas_tf.errors import InvalidConfiguration, RunDamaged
 from eas_tf.paths import expanded
 from eas_tf.runs.directory import check_not_busy
 from eas_tf.runs.paths import checked_path
 from eas_tf.runs.record import Record, Run, way_to_copy
 from eas_tf.search.config import ResolvedConfig, SearchConfig, resume_of
+from eas_tf.text import printable
 
 #: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
 #: same data set, its fingerprint says: a file may have moved.)
@@ -109,9 +112,15 @@ def _recorded(path: Path, text: str) -> SearchConfig:
         kept = {field.name for field in fields(ResolvedConfig)}
         if set(told) != kept:
             raise InvalidConfiguration(f"other options: {', '.join(sorted(set(told) ^ kept))}")
-        return SearchConfig(**{**told, "output": path, "resume": path, "extend": False})
+        unknown = [name for name, known in (("agent", AGENTS), ("space", SPACES)) if told[name] not in known]
+        if not unknown:
+            return SearchConfig(**{**told, "output": path, "resume": path, "extend": False})
     except (TypeError, ValueError, InvalidConfiguration) as error:
         raise InvalidConfiguration(f"{path} was written by another version of eas_tf: {error}") from error
+    raise InvalidConfiguration(
+        f"{path} has the {unknown[0]} {printable(told[unknown[0]])!r}, which is not registered here: go on from a "
+        "script that registers it and then calls eas_tf.search.run(resume=...)."
+    )
 
 
 def _check_same(asked: SearchConfig, recorded: SearchConfig) -> None:

@@ -1,6 +1,7 @@
 """What agents of a user's own give is refused in one line where it enters, if it is not what `Agent` promises."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ from searching import here, rows
 
 from eas_tf.agents import AGENTS, register_agent
 from eas_tf.agents.random_search import RandomSearchAgent
+from eas_tf.architecture import SPACES
 from eas_tf.envs import EASVectorEnv
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.search.episodes import play
+from eas_tf.search.resuming import read_config
 
 SEARCH = ["--engine", "surrogate", "--networks", "20", "--agent", "own"]
 
@@ -121,3 +124,16 @@ def test_a_search_goes_on_from_the_state_that_was_kept_whatever_its_names_are(st
     for name, array in state.items():
         np.testing.assert_array_equal(made[-1].restored[name], array)
     assert len(rows(folder)) == 31
+
+
+def test_a_run_of_what_is_not_registered_says_so(register, tmp_path, monkeypatch):
+    """It was said to be of another version."""
+    register()
+    monkeypatch.setitem(SPACES, "mine", replace(SPACES["toy"], name="mine"))
+    folder = str(tmp_path / "run")
+    here(*SEARCH, "--space", "mine", "--output", folder)
+    monkeypatch.delitem(SPACES, "mine")
+    for name in ("space 'mine'", "agent 'own'"):
+        with pytest.raises(InvalidConfiguration, match=f"has the {name}, which is not registered here: go on from"):
+            read_config(["--resume", folder])
+        monkeypatch.undo()
