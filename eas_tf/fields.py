@@ -1,8 +1,9 @@
 """The types of a configuration's fields: one check for all, made from the annotations. Imports no NumPy."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import fields
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,13 +12,20 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.text import printable
 
+
+def _path(value: str | os.PathLike[str]) -> Path:
+    if not os.fspath(value):  # which `Path` takes for the working directory
+        raise TypeError
+    return Path(value)
+
+
 #: For each type: the types of what is taken for one of its values, what makes it one, and what messages call it.
 _TAKEN: dict[Any, tuple[tuple[type, ...], Callable[[Any], Any], str]] = {
     bool: ((bool,), bool, "True or False"),
     int: ((int,), int, "a whole number"),
     float: ((float, int), float, "a number"),
     str: ((str, os.PathLike), os.fsdecode, "a text"),
-    Path: ((str, os.PathLike), Path, "a path"),
+    Path: ((str, os.PathLike), _path, "a path"),
     NoneType: ((NoneType,), lambda none: none, "None"),
 }
 
@@ -44,6 +52,24 @@ def check_fields(config: Any) -> None:
             raise InvalidConfiguration(f"`{name}` must be {expected}. Received: {printable(repr(value))}") from None
 
 
+def check_names(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Refuse a keyword argument that something does not have.
+
+    Args:
+        given: The names that are given.
+        known: Those that there are.
+        what: What has them, in words, with its article.
+
+    Raises:
+        InvalidConfiguration: With the nearest name, or all of them if none is near.
+    """
+    for name in given:
+        if name not in known:
+            near = [f"Did you mean `{each}`?" for each in get_close_matches(name, known, 1)]
+            hint = near[0] if near else f"It has {', '.join(known)}."
+            raise InvalidConfiguration(f"{what} has no option `{printable(name)}`. {hint}")
+
+
 @cache
 def _annotations(config: Any) -> dict[str, Any]:
     hints = get_type_hints(config)
@@ -52,8 +78,8 @@ def _annotations(config: Any) -> dict[str, Any]:
 
 def _converted(annotation: Any, value: Any) -> Any:
     """The value as one of the annotated type; a `TypeError` or `OverflowError` if it is none."""
-    if getattr(value, "shape", None) == () and hasattr(value, "item"):  # a number of NumPy's
-        value = value.item()
+    if hasattr(value, "shape") and hasattr(value, "tolist"):  # a number or an array of NumPy's
+        value = value.tolist()
     kind, inner = get_origin(annotation), get_args(annotation)
     if kind in (Union, UnionType):
         for each in inner:

@@ -8,10 +8,11 @@ import numpy as np
 
 from eas_tf.architecture import AnySpace, Architecture
 from eas_tf.envs.episode import Episode, action_space, make_process, observation_space, parents_of
-from eas_tf.envs.evaluators import EvaluatorSource
+from eas_tf.envs.evaluators import EVALUATOR_OPTIONS, EvaluatorSource
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, results_of
 from eas_tf.evaluation.price import Price
+from eas_tf.fields import check_names
 from eas_tf.metrics import Metric
 
 
@@ -70,7 +71,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
 
     Raises:
         InvalidArchitecture: If a network cannot be read, does not fit the images, or starts outside the space.
-        InvalidConfiguration: If a name or a number makes no sense.
+        InvalidConfiguration: If a name or a number makes no sense, or there is no such option.
     """
 
     metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 2}
@@ -95,6 +96,7 @@ class EASEnv(gym.Env[dict[str, Any], dict[str, Any]]):
         if render_mode not in (None, *self.metadata["render_modes"]):
             modes = ", ".join(self.metadata["render_modes"])
             raise InvalidConfiguration(f"The render modes are {modes}, and None. Received: {render_mode!r}")
+        check_names(options, [*(EASEnv.__init__.__kwdefaults__ or ()), *EVALUATOR_OPTIONS], "An environment")
         self.process = make_process(
             space=space,
             input_shape=input_shape,

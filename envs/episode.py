@@ -1,6 +1,6 @@
 """One running episode, which the single environment has one of and the vector environment many."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,38 +23,51 @@ from eas_tf.envs.transition import Process, action_mask, initial, next_decision,
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.price import Price
+from eas_tf.fields import check_fields
 from eas_tf.metrics import Metric
 from eas_tf.text import printable
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Arguments:
+    """Those of an environment that describe networks, as `check_fields` makes them."""
+
+    input_shape: tuple[int, ...]
+    classes: int
+    start: str | None
+    schedule: tuple[str, ...] | None
+    max_parameters: int | None
+    price_start: str | None
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+        if len(self.input_shape) != 3:
+            raise InvalidConfiguration(f"`input_shape` is height, width and channels. Received: {self.input_shape}")
 
 
 def make_process(
     *,
     space: str | AnySpace,
-    input_shape: Sequence[int],
-    classes: int,
-    start: str | None,
-    schedule: Sequence[str] | None,
-    max_parameters: int | None,
     metric: Metric,
     price: Price,
-    price_start: str | None,
+    **arguments: Any,
 ) -> Process:
-    """The decision process that the keyword arguments of an environment describe.
+    """The decision process that the keyword arguments of an environment describe; see `EASEnv`.
 
     Raises:
         InvalidArchitecture: If a network cannot be read, does not fit the images, or starts outside the space.
         InvalidConfiguration: If a name or a number makes no sense.
     """
-    if len(input_shape) != 3:
-        raise InvalidConfiguration(f"`input_shape` is height, width and channels. Received: {tuple(input_shape)}")
-    limited = space_named(space, max_parameters=max_parameters, schedule=schedule and tuple(schedule))
-    network = (
-        parse_architecture(start, input_shape) if start is not None else start_network(limited, input_shape, classes)
-    )
-    free = parse_architecture(price_start, input_shape) if price_start is not None else network
+    told = _Arguments(**arguments)
+    limited = space_named(space, max_parameters=told.max_parameters, schedule=told.schedule)
+    if told.start is None:
+        network = start_network(limited, told.input_shape, told.classes)
+    else:
+        network = parse_architecture(told.start, told.input_shape)
+    free = network if told.price_start is None else parse_architecture(told.price_start, told.input_shape)
     for what, end in (("start network", network.classes), ("network of `price_start`", free.classes)):
-        if end != classes:
-            raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({classes})")
+        if end != told.classes:
+            raise InvalidConfiguration(f"The {what} ends in {end} classes. Expected: SM({told.classes})")
     return Process(space=limited, start=network, metric=metric, price=price, price_start=free)
 
 

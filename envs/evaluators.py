@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self, get_args
 
@@ -109,6 +109,10 @@ class EvaluatorConfig(ChildrenConfig):
             stopping=self.stopping,
             cache=results,
         )
+
+
+#: What an environment may be given for it; its `evaluator` says the kind.
+EVALUATOR_OPTIONS = tuple(field.name for field in fields(EvaluatorConfig) if field.name != "kind")
 
 
 class EvaluatorSource:

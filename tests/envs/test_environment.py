@@ -174,7 +174,7 @@ def test_any_schedule_is_followed(schedule):
     [
         ({"schedule": []}, InvalidConfiguration, r'"deepen" or "widen". Received: \[\]'),
         ({"schedule": ["grow"]}, InvalidConfiguration, r"Received: \['grow'\]"),
-        ({"schedule": "widen"}, InvalidConfiguration, r"`schedule` is a list"),
+        ({"schedule": "widen"}, InvalidConfiguration, r"`schedule` must be a list"),
         ({"schedule": [["widen"]]}, InvalidConfiguration, r"Received: \[\['widen'\]\]"),
         ({"schedule": ["widen"] * 1001}, InvalidConfiguration, r"1 to 1,000 times"),
         ({"max_parameters": -1}, InvalidConfiguration, r"`max_parameters` must be at least 1. Received: -1"),
@@ -239,9 +239,43 @@ def test_what_makes_no_sense_is_refused_when_the_environment_is_made(kwargs, err
 
 
 @pytest.mark.parametrize("evaluator", ["train", "surrogate", RecordingEvaluator()])
-def test_an_unknown_keyword_is_a_type_error(evaluator):
-    with pytest.raises(TypeError, match="unexpected keyword argument 'epoch'"):
-        EASEnv(evaluator=evaluator, epoch=3)
+def test_an_unknown_keyword_is_refused_with_the_nearest_one(evaluator):
+    for wrong, message in (
+        ({"epoch": 3}, r"^An environment has no option `epoch`\. Did you mean `epochs`\?$"),
+        ({"max_parmeters": 3}, r"`max_parmeters`\. Did you mean `max_parameters`\?$"),
+        ({"foo": 5}, r"`foo`\. It has space, input_shape, .*, epochs, [^\n]+$"),
+        ({"kind": "surrogate"}, r"has no option `kind`\."),
+        ({"options": {}}, r"has no option `options`\."),
+    ):
+        with pytest.raises(InvalidConfiguration, match=message):
+            EASEnv(evaluator=evaluator, **wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("start", 5, "a text or None"),
+        ("price_start", 5, "a text or None"),
+        ("input_shape", 5, "a list in which each is a whole number"),
+        ("input_shape", "abc", "a list in which each is a whole number"),
+        ("input_shape", [32.5, 32, 3], "a list in which each is a whole number"),
+        ("schedule", 5, "a list in which each is a text or None"),
+        ("schedule", "widen", "a list in which each is a text or None"),
+        ("schedule", [1], "a list in which each is a text or None"),
+        ("max_parameters", "5", "a whole number or None"),
+        ("max_parameters", True, "a whole number or None"),
+        ("classes", "10", "a whole number"),
+    ],
+)
+def test_keyword_arguments_are_of_their_types(name, given, expected):
+    with pytest.raises(InvalidConfiguration) as refused:
+        gym.make("EAS-Surrogate-v0", **{name: given})
+    assert str(refused.value) == f"`{name}` must be {expected}. Received: {given!r}"
+
+
+def test_keyword_arguments_may_be_numpys():
+    env = gym.make("EAS-Surrogate-v0", input_shape=np.array([32, 32, 3]), classes=np.int64(10))
+    assert env.unwrapped.process == surrogate().unwrapped.process
 
 
 def test_the_text_is_the_layer_string_and_follows_the_network():

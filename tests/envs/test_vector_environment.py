@@ -199,7 +199,7 @@ def test_a_batch_takes_the_keyword_arguments_of_one():
     *_, apart = play(SyncVectorEnv([lambda: EASEnv(evaluator=RecordingEvaluator(0.5), **kwargs)] * 2), seed=0, steps=4)
     assert (last[4]["score"] != 0.5).all()
     np.testing.assert_array_equal(last[4]["score"], apart[4]["score"])
-    with pytest.raises(TypeError, match="keyword argument 'epoch'"):
+    with pytest.raises(InvalidConfiguration, match="no option `epoch`"):
         EASVectorEnv(2, evaluator="surrogate", epoch=3)
 
 
