@@ -1,16 +1,18 @@
 """A search from Python, without a command line."""
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
+from eas_tf.fields import check_names
 from eas_tf.runs.progress import Progress
 from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Network, Record
 from eas_tf.search.config import SearchConfig
+from eas_tf.text import printable
 
 if TYPE_CHECKING:
     import keras
@@ -59,6 +61,14 @@ def run(config: SearchConfig | None = None, progress: Progress | None = None, **
     Raises:
         EASError: If something does not fit, or too many children fail.
     """
+    if not isinstance(config, SearchConfig | None):
+        raise InvalidConfiguration(
+            "run(SearchConfig(...)) or run(networks=...) is a new search; run(resume=...) goes on with the run of a "
+            f"directory. Received: {printable(repr(config))}"
+        )
+    if not isinstance(progress, Progress | None):
+        raise InvalidConfiguration(f"`progress` is a Progress or None. Received: {printable(repr(progress))}")
+    check_names(options, [field.name for field in fields(SearchConfig)], "A search")
     use_tensorflow(warnings.warn)
     from eas_tf.search.driver import search
     from eas_tf.search.plan import Plan

@@ -96,6 +96,25 @@ def test_what_does_not_fit_is_refused_as_python_names_it(tmp_path):
         SearchConfig(engine="foo")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (["r1"], {}, r"^run\(SearchConfig\(\.\.\.\)\) or .* run\(resume=\.\.\.\) goes on .* Received: 'r1'$"),
+        ([{"networks": 3}], {}, r"Received: \{'networks': 3\}$"),
+        ([SearchConfig], {}, r"Received: <class [^\n]+$"),
+        ([], {"progress": 5}, r"^`progress` is a Progress or None\. Received: 5$"),
+        ([], {"netwroks": 3}, r"^A search has no option `netwroks`\. Did you mean `networks`\?$"),
+        ([], {"resume": ""}, r"^`resume` must be a path or None\. Received: ''$"),
+        ([], {"output": ""}, r"^`output` must be a path or None\. Received: ''$"),
+    ],
+)
+def test_what_is_no_search_is_refused_before_anything_is_written(arguments, options, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidConfiguration, match=message):
+        run(*arguments, **{} if arguments else {"engine": "surrogate", "networks": 3}, **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_nothing_is_loaded_that_is_not_used(tmp_path, monkeypatch):
     """A closed form needs no images, so that a data set need not be there."""
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
