@@ -8,7 +8,17 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from eas_tf.architecture import AnySpace, Architecture, Chain, Choice, ChoiceShape, Coins, Decision, State, check_answer
+from eas_tf.architecture import (
+    AnySpace,
+    Architecture,
+    Chain,
+    Choice,
+    ChoiceShape,
+    Decision,
+    State,
+    check_answer,
+    is_network,
+)
 from eas_tf.envs.encoding import Encoder
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import Result
@@ -42,22 +52,31 @@ class Process:
         check_metric(self.metric)
         self.space.check(self.start)
         kinds = dict(sorted(self.space.kinds.items()))  # as Gymnasium sorts the parts of an action
-        lengths = {kind: _length(kind, shape) for kind, shape in kinds.items()}
+        lengths = {
+            kind: prod(shape.sizes) if isinstance(shape, Chain) else shape.number for kind, shape in kinds.items()
+        }
         encoder, due = Encoder(self.space), (*kinds, "over")
         for name, value in (("kinds", kinds), ("due", due), ("lengths", lengths), ("encoder", encoder)):
             object.__setattr__(self, name, value)
 
 
-def _length(kind: str, shape: ChoiceShape) -> int:
-    """The length of a mask of this shape."""
-    if not isinstance(shape, Chain | Coins):
-        raise InvalidConfiguration(f"A kind of decision is a Chain or Coins. Received for {kind!r}: {shape!r}")
-    return prod(shape.sizes) if isinstance(shape, Chain) else shape.number
-
-
 def initial(process: Process, parent: Architecture | None = None) -> State[Any]:
-    """The state in which an episode begins: the start network, or another one."""
-    return State(process.start if parent is None else parent)
+    """The state in which an episode begins: the start network, or another one.
+
+    Raises:
+        InvalidConfiguration: If it has more layers than the space says.
+    """
+    network = process.start if parent is None else parent
+    _check_length(process, network)
+    return State(network)
+
+
+def _check_length(process: Process, network: Architecture) -> None:
+    if len(network.layers) > process.space.max_layers:
+        raise InvalidConfiguration(
+            f"`max_layers` of the space {process.space.name!r} is the most layers of a network, "
+            f"{process.space.max_layers}. Received: {len(network.layers)}"
+        )
 
 
 def next_decision(process: Process, state: State[Any]) -> Decision | None:
@@ -70,6 +89,9 @@ def next_decision(process: Process, state: State[Any]) -> Decision | None:
     decision = process.space.decision(state)
     if decision is None:
         return None
+    if not (isinstance(decision, Decision) and isinstance(decision.kind, str) and isinstance(decision.mask, bytes)):
+        expected = "a Decision, whose kind is a text and whose mask is bytes, or None"
+        check_answer(process.space, "decision", expected, decision, is_right=False)
     if state.steps >= process.space.steps:
         raise InvalidConfiguration(
             f"`steps` of the space {process.space.name!r} is the most decisions of an episode, {process.space.steps}. "
@@ -128,6 +150,7 @@ def transition(
 
     Raises:
         InvalidAction: If the part that is due is missing, or outside the action space.
+        InvalidConfiguration: If the space gives no state of a network after it, or one of too many layers.
     """
     try:
         shape, part = process.kinds[decision.kind], action[decision.kind]
@@ -137,8 +160,12 @@ def transition(
         ) from None
     choice, legal = _of_chain(part, shape, decision) if isinstance(shape, Chain) else _of_coins(part, decision)
     after = process.space.act(state, choice if legal else None)
-    if not isinstance(after, State) or after.steps <= state.steps:
+    if not isinstance(after, State) or not isinstance(after.steps, int) or after.steps <= state.steps:
         check_answer(process.space, "act", "the State after one decision more", after, is_right=False)
+    network = after.architecture
+    if type(network) is not type(process.start):
+        check_answer(process.space, "act", "the State of a network", network, is_network(network))
+    _check_length(process, network)
     return after, legal
 
 

@@ -1,15 +1,17 @@
 """What is known by name: kinds of networks, by the headers of their layer strings, and search spaces."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
+from math import inf
 from numbers import Integral, Real
 from operator import le
 from typing import Any
 
 from eas_tf.architecture import cells, densenet, plain
 from eas_tf.architecture.architecture import Architecture
+from eas_tf.architecture.decisions import Chain, Coins
 from eas_tf.architecture.notation import BLANKS
 from eas_tf.architecture.space import AnySpace, NetworkKind, Space, Token
 from eas_tf.errors import InvalidArchitecture, InvalidConfiguration
@@ -18,6 +20,11 @@ from eas_tf.text import printable
 
 #: The named spaces.
 SPACES: dict[str, AnySpace] = {}
+
+#: What is observed is int32.
+_MOST = 2**31 - 1
+
+_OF_NETWORKS = ("layers", "input_shape", "shapes", "parameter_count", "multiply_adds", "classes")
 
 _READERS: dict[str, Callable[[str, Sequence[int]], Architecture]] = {}
 
@@ -69,17 +76,41 @@ def check_space(space: Any) -> None:
         ("max_layers", (space.max_layers,)),
         ("token_limits", space.token_limits),
     ):
-        if not _whole(numbers, least=1):
+        if not _whole(numbers, least=1, most=_MOST):
             raise InvalidConfiguration(
-                f"`{name}` of a space is whole numbers of at least 1. Received from {printable(space, 60)}: "
+                f"`{name}` of a space is whole numbers from 1 to {_MOST:,}. Received from {printable(space, 60)}: "
                 f"{printable(getattr(space, name), 60)}"
+            )
+    _check_kinds(space)
+
+
+def _check_kinds(space: Any) -> None:
+    kinds = space.kinds
+    if not isinstance(kinds, Mapping) or not kinds or not all(isinstance(kind, str) for kind in kinds):
+        raise InvalidConfiguration(
+            "`kinds` of a space is a dictionary with a Chain or Coins by name. Received from "
+            f"{printable(space, 60)}: {printable(kinds, 60)}"
+        )
+    for kind, shape in kinds.items():
+        if not isinstance(shape, Chain | Coins):
+            raise InvalidConfiguration(f"A kind of decision is a Chain or Coins. Received for {kind!r}: {shape!r}")
+        sizes = _whole(shape.sizes if isinstance(shape, Chain) else (shape.number,), least=1, most=_MOST)
+        if not sizes or (isinstance(shape, Chain) and (not _texts(shape.names) or len(shape.names) != len(sizes))):
+            raise InvalidConfiguration(
+                "The sizes of a Chain, a name for each, and the number of Coins are whole numbers of at least 1. "
+                f"Received for {kind!r}: {printable(shape)}"
             )
 
 
-def _whole(numbers: Any, least: int) -> tuple[int, ...]:
-    """The numbers; none if one of them is not whole, or below the least."""
+def _texts(values: Any) -> bool:
+    """Whether these are several texts, none of them empty."""
+    return isinstance(values, list | tuple) and all(isinstance(each, str) and each for each in values)
+
+
+def _whole(numbers: Any, least: int, most: float = inf) -> tuple[int, ...]:
+    """The numbers; none if one of them is not whole, below the least, or above the most."""
     each = tuple(numbers) if isinstance(numbers, Iterable) else ()
-    return each if all(isinstance(one, Integral) and int(one) >= least for one in each) else ()
+    return each if all(isinstance(one, Integral) and least <= int(one) <= most for one in each) else ()
 
 
 def start_network(space: AnySpace, input_shape: Sequence[int], classes: int) -> Architecture:
@@ -89,8 +120,15 @@ def start_network(space: AnySpace, input_shape: Sequence[int], classes: int) -> 
         InvalidConfiguration: If it is no network.
     """
     network: Any = space.start_network(input_shape, classes)
-    check_answer(space, "start_network", "a network", network, hasattr(network, "layers"))
+    check_answer(space, "start_network", "a network", network, is_network(network))
     return network
+
+
+def is_network(value: Any) -> bool:
+    """Whether it has what environments ask of an `Architecture`."""
+    # Properties are looked up in the class: some take a while to compute.
+    kind = type(value)
+    return kind is not type and all(hasattr(kind, name) or hasattr(value, name) for name in _OF_NETWORKS)
 
 
 def token_of(space: AnySpace, layer: Any) -> Token:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import eas_tf  # noqa: F401 - registers the environments
-from eas_tf.architecture import Chain, Coins, Decision
+from eas_tf.architecture import SPACES, Chain, Coins, Decision, State
 from eas_tf.architecture.cells.space import CellSpace
 from eas_tf.envs import EASEnv, EASVectorEnv
 from eas_tf.errors import InvalidConfiguration
@@ -80,6 +80,15 @@ def test_a_space_without_a_method_is_refused_when_the_environment_is_made():
         gym.make("EAS-Surrogate-v0", space=broken)
 
 
+class Layers:
+    """What has layers, and nothing else of a network."""
+
+    layers = ()
+
+
+LONG = SPACES["paper"].start_network((32, 32, 3), 10)
+
+
 def changed(**attributes):
     """The space of cells, with other attributes and methods."""
     return type("Changed", (CellSpace,), attributes)()
@@ -88,10 +97,37 @@ def changed(**attributes):
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"steps": 0}, r"^`steps` of a space is whole numbers of at least 1\. Received from [^\n]+: 0$"),
+        ({"steps": 0}, r"^`steps` of a space is whole numbers from 1 to 2,147,483,647\. Received from [^\n]+: 0$"),
         ({"steps": None}, r"^`steps` of a space .*: None$"),
         ({"max_layers": 2.5}, r"^`max_layers` of a space .*: 2\.5$"),
         ({"token_limits": ()}, r"^`token_limits` of a space .*: \(\)$"),
+        ({"token_limits": (2**40,)}, r"^`token_limits` of a space .*: \(1099511627776,\)$"),
+        ({"max_layers": 2**40}, r"^`max_layers` of a space .*: 1099511627776$"),
+        ({"max_layers": 3}, r"^`max_layers` of the space 'nasbench201' is the most layers of a network, 3\. .*: 6$"),
+        ({"kinds": None}, r"^`kinds` of a space is a dictionary with a Chain or Coins by name\. .*: None$"),
+        ({"kinds": [Coins(6)]}, r"^`kinds` of a space is .*: \[Coins\(number=6\)\]$"),
+        ({"kinds": {}}, r"^`kinds` of a space is .*: \{\}$"),
+        ({"kinds": {3: Coins(6)}}, r"^`kinds` of a space is .*: \{3: Coins"),
+        ({"kinds": {"operation": Chain(("one",), (2.5,))}}, r"^The sizes of a Chain, .* for 'operation': Chain"),
+        ({"kinds": {"operation": Chain(("one",), ("6",))}}, r"^The sizes of a Chain, .* for 'operation': Chain"),
+        ({"kinds": {"operation": Chain(("one",), 6)}}, r"^The sizes of a Chain, .* for 'operation': Chain"),
+        ({"kinds": {"operation": Chain("one", (6,))}}, r"^The sizes of a Chain, a name for each, .* Chain"),
+        ({"kinds": {"operation": Chain((), ())}}, r"^The sizes of a Chain, .* for 'operation': Chain"),
+        ({"kinds": {"operation": Coins(0)}}, r"^The sizes of a Chain, .* the number of Coins .*: Coins\(number=0\)$"),
+        ({"kinds": {"operation": Coins("6")}}, r"^The sizes of a Chain, .*: Coins\(number='6'\)$"),
+        ({"decision": lambda *_: False}, r"^`decision` of a space gives a Decision, whose kind is .*: False$"),
+        ({"decision": lambda *_: ("operation", b"\1" * 6)}, r"^`decision` of a space gives .*: \('operation', "),
+        ({"decision": lambda *_: Decision(["operation"], b"\1" * 6)}, r"^`decision` of a space gives .*: Decision\("),
+        ({"decision": lambda *_: Decision("operation", None)}, r"^`decision` of a space gives .*: Decision\("),
+        ({"decision": lambda *_: Decision("operation", "111111")}, r"^`decision` of a space gives .*: Decision\("),
+        ({"decision": lambda *_: Decision("operation", np.ones(6))}, r"^`decision` of a space gives .*: Decision\("),
+        ({"act": lambda _, state, __: state.after(3)}, r"^`act` of a space gives the State of a network\. .*: 3$"),
+        ({"act": lambda _, state, __: State(state.architecture, (), None)}, r"^`act` of a space gives .*: State\("),
+        (
+            {"act": lambda _, state, __: state.after(LONG)},
+            r"^`max_layers` .* the most layers of a network, 6\. .*: 10$",
+        ),
+        ({"start_network": lambda *_: Layers()}, r"^`start_network` of a space gives a network\. "),
         ({"token": lambda *_: (99,)}, r"^`token` of a space gives whole numbers from 0 to \(.*: \(99,\)$"),
         ({"token": lambda *_: None}, r"^`token` of a space gives .* from the space 'nasbench201': None$"),
         ({"token": lambda *_: (0,)}, r"the first of them not 0.*: \(0,\)$"),
