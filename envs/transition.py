@@ -47,6 +47,9 @@ class Process:
     lengths: dict[str, int] = field(init=False, repr=False, compare=False)
     """How long the mask of each kind of decision is."""
     encoder: Encoder = field(init=False, repr=False, compare=False)
+    steps: int = field(init=False, repr=False, compare=False)
+    """The most decisions of an episode: the space's, which computes them."""
+    max_layers: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_metric(self.metric)
@@ -56,7 +59,14 @@ class Process:
             kind: prod(shape.sizes) if isinstance(shape, Chain) else shape.number for kind, shape in kinds.items()
         }
         encoder, due = Encoder(self.space), (*kinds, "over")
-        for name, value in (("kinds", kinds), ("due", due), ("lengths", lengths), ("encoder", encoder)):
+        for name, value in (
+            ("kinds", kinds),
+            ("due", due),
+            ("lengths", lengths),
+            ("encoder", encoder),
+            ("steps", self.space.steps),
+            ("max_layers", self.space.max_layers),
+        ):
             object.__setattr__(self, name, value)
 
 
@@ -67,16 +77,16 @@ def initial(process: Process, parent: Architecture | None = None) -> State[Any]:
         InvalidConfiguration: If it has more layers than the space says.
     """
     network = process.start if parent is None else parent
-    _check_length(process, network)
+    if len(network.layers) > process.max_layers:
+        raise _too_long(process, network)
     return State(network)
 
 
-def _check_length(process: Process, network: Architecture) -> None:
-    if len(network.layers) > process.space.max_layers:
-        raise InvalidConfiguration(
-            f"`max_layers` of the space {process.space.name!r} is the most layers of a network, "
-            f"{process.space.max_layers}. Received: {len(network.layers)}"
-        )
+def _too_long(process: Process, network: Architecture) -> InvalidConfiguration:
+    return InvalidConfiguration(
+        f"`max_layers` of the space {process.space.name!r} is the most layers of a network, {process.max_layers}. "
+        f"Received: {len(network.layers)}"
+    )
 
 
 def next_decision(process: Process, state: State[Any]) -> Decision | None:
@@ -92,9 +102,9 @@ def next_decision(process: Process, state: State[Any]) -> Decision | None:
     if not (isinstance(decision, Decision) and isinstance(decision.kind, str) and isinstance(decision.mask, bytes)):
         expected = "a Decision, whose kind is a text and whose mask is bytes, or None"
         check_answer(process.space, "decision", expected, decision, is_right=False)
-    if state.steps >= process.space.steps:
+    if state.steps >= process.steps:
         raise InvalidConfiguration(
-            f"`steps` of the space {process.space.name!r} is the most decisions of an episode, {process.space.steps}. "
+            f"`steps` of the space {process.space.name!r} is the most decisions of an episode, {process.steps}. "
             "Received: one more"
         )
     if decision.kind not in process.kinds:
@@ -165,7 +175,8 @@ def transition(
     network = after.architecture
     if type(network) is not type(process.start):
         check_answer(process.space, "act", "the State of a network", network, is_network(network))
-    _check_length(process, network)
+    if len(network.layers) > process.max_layers:
+        raise _too_long(process, network)
     return after, legal
 
 
@@ -212,7 +223,7 @@ def observation(process: Process, state: State[Any], decision: Decision | None) 
     return {
         "layers": process.encoder(state.architecture),
         "kind": np.int64(process.due.index(decision.kind if decision else "over")),
-        "steps_left": np.int64(process.space.steps - state.steps if decision else 0),
+        "steps_left": np.int64(process.steps - state.steps if decision else 0),
     }
 
 
