@@ -200,8 +200,9 @@ def _of_chain(part: Any, shape: Chain, decision: Decision) -> tuple[Choice, bool
 def _of_coins(part: Any, decision: Decision) -> tuple[Choice, bool]:
     """The choice, and whether it is legal."""
     coins, mask = _as_array(part), decision.mask
-    indices = coins.nonzero()[0].tolist() if coins.shape == (len(mask),) else []
-    if coins.shape != (len(mask),) or np.count_nonzero(coins == 1) != len(indices):
+    is_right = coins.shape == (len(mask),) and coins.dtype.kind in "biuf"
+    indices = coins.nonzero()[0].tolist() if is_right else []
+    if not is_right or np.count_nonzero(coins == 1) != len(indices):
         raise gym.error.InvalidAction(
             f"The part {decision.kind!r} of an action is 0 or 1 for each of {len(mask)} layers. Received: "
             f"{printable(repr(part))}"
@@ -210,12 +211,11 @@ def _of_coins(part: Any, decision: Decision) -> tuple[Choice, bool]:
 
 
 def _as_array(part: Any) -> np.ndarray:
-    """An array of numbers; one of no shape that is asked for, if it is none."""
+    """The array, or one of a shape that nobody asks for if it is none."""
     try:
-        array = np.asarray(part)
+        return np.asarray(part)
     except (ValueError, TypeError):  # rows of different lengths
         return np.empty(())
-    return array if array.dtype.kind in "biuf" else np.empty(())
 
 
 def observation(process: Process, state: State[Any], decision: Decision | None) -> dict[str, Any]:
