@@ -28,9 +28,9 @@ def register_maker(known: dict[str, Any], name: str, make: Any, what: str) -> No
     """Make a class or function known by a name; the arguments are those of `check_free`.
 
     Raises:
-        InvalidConfiguration: If something else has the name, or it cannot be called.
+        InvalidConfiguration: If something else has the name, it is empty, or what it stands for cannot be called.
     """
-    if not isinstance(name, str) or not callable(make):
+    if not isinstance(name, str) or not name or not callable(make):
         raise InvalidConfiguration(f"What makes {what} is a name and a function. Received: {name!r}, {make!r}")
     check_free(known, name, make, what)
     known[name] = make

@@ -51,8 +51,17 @@ def register_move(move: MoveT) -> MoveT:
     """Make a kind of move known to `parse_move`; a decorator.
 
     Raises:
-        InvalidConfiguration: If another one has its name, or it is no name for a string of moves.
+        InvalidConfiguration: If it is no class with what a `Move` has, another one has its name, or it is no name for a
+            string of moves.
     """
+    lacking = [name for name in ("apply", "read", "words") if not callable(getattr(move, name, None))]
+    lacking += [name for name in ("form", "name") if not isinstance(getattr(move, name, None), str)]
+    if lacking or not isinstance(move, type):
+        what = f"without {', '.join(lacking)}" if lacking else "an object"
+        raise InvalidConfiguration(
+            "A move is a class with the methods apply, read and words, and the texts form and name; see `Move`. "
+            f"Received: {printable(move, 60)}, {what}"
+        )
     if not _FORM.fullmatch(f"{move.name}()"):
         raise InvalidConfiguration(f"The name of a move is small letters and _. Received: {move.name!r}")
     check_free(MOVES, move.name, move, "a move")

@@ -46,8 +46,10 @@ def register_kind(kind: NetworkKind) -> None:
     """Make a kind of network known: its layer strings and its spaces. If one is refused, none is known.
 
     Raises:
-        InvalidConfiguration: If another kind has one of its headers, or another space one of its names.
+        InvalidConfiguration: If it is not as `NetworkKind` says, another kind has one of its headers, or another space
+            one of its names.
     """
+    _check_kind(kind)
     headers = kind.headers or ("",)
     for header in headers:
         check_free(_READERS, header, kind.parse, "a kind of network with the header")
@@ -56,6 +58,22 @@ def register_kind(kind: NetworkKind) -> None:
         check_free(SPACES, space.name, space, "a space")
     _READERS.update(dict.fromkeys(headers, kind.parse))
     SPACES.update({space.name: space for space in kind.spaces})
+
+
+def _check_kind(kind: Any) -> None:
+    if not isinstance(kind, NetworkKind) or not callable(kind.parse) or not isinstance(kind.spaces, list | tuple):
+        raise InvalidConfiguration(
+            "A kind of network is a NetworkKind(parse=..., headers=(...,), spaces=(...,)) whose parse is a function. "
+            f"Received: {printable(kind)}"
+        )
+    if not _texts(kind.headers) or not all(_HEADER.fullmatch(f"{header}:") for header in kind.headers):
+        raise InvalidConfiguration(
+            "The headers of a kind of network are a list of texts without brackets, commas and colons. Received: "
+            f"{printable(repr(kind.headers))}"
+        )
+    names = [getattr(space, "name", None) for space in kind.spaces]
+    if twice := [name for place, name in enumerate(names) if name in names[:place]]:
+        raise InvalidConfiguration(f"Spaces of a kind of network have different names. Received twice: {twice[0]!r}")
 
 
 def check_space(space: Any) -> None:
@@ -71,6 +89,10 @@ def check_space(space: Any) -> None:
         raise InvalidConfiguration(f"A space has {', '.join(lacking)}; see `Space`. Received: {printable(space, 60)}")
     if data := [name for name in sorted(_METHODS) if not callable(getattr(space, name))]:
         raise InvalidConfiguration(f"Methods of a space are {', '.join(data)}. Received: {printable(space, 60)}")
+    if not _texts((space.name,)):
+        raise InvalidConfiguration(
+            f"`name` of a space is a text. Received from {printable(space, 60)}: {printable(repr(space.name), 60)}"
+        )
     for name, numbers in (
         ("steps", (space.steps,)),
         ("max_layers", (space.max_layers,)),

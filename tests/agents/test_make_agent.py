@@ -44,6 +44,8 @@ def test_an_agent_from_outside_is_made_by_its_name(monkeypatch):
         register_agent("random", lambda: None)
     with pytest.raises(InvalidConfiguration, match=r"a name and a function. Received: 'x', 3"):
         register_agent("x", 3)
+    with pytest.raises(InvalidConfiguration, match=r"a name and a function. Received: ''"):
+        register_agent("", Own)
 
 
 def test_a_function_that_is_defined_again_replaces_the_old_one(monkeypatch):

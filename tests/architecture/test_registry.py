@@ -6,7 +6,7 @@ import pytest
 
 from eas_tf.architecture import SPACES, NetworkKind, PlainCNN, PlainSpace, moves, registry
 from eas_tf.architecture.cells.cell import Cell
-from eas_tf.architecture.cells.space import CellSpace
+from eas_tf.architecture.cells.space import CellSpace, SetOperation
 from eas_tf.errors import InvalidConfiguration
 
 
@@ -27,7 +27,7 @@ def cell_run_again():
     class MyCell(Cell):
         pass
 
-    class MyMove:
+    class MyMove(SetOperation):
         name = "mine"
 
     return MySpace, MyCell, MyMove
@@ -52,7 +52,7 @@ def test_something_else_of_the_same_name_is_refused():
     with pytest.raises(InvalidConfiguration, match=r"with the header 'NAS-Bench-201' already"):
         registry.register_kind(NetworkKind(parse=cell_run_again()[1].parse, headers=("NAS-Bench-201",)))
     with pytest.raises(InvalidConfiguration, match=r"There is a move 'wider' already"):
-        moves.register_move(type("MyMove", (), {"name": "wider"}))
+        moves.register_move(type("MyMove", (SetOperation,), {"name": "wider"}))
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,24 @@ def test_something_else_of_the_same_name_is_refused():
         NetworkKind(parse=PlainCNN.parse, headers=("New", "NAS-Bench-201"), spaces=(CellSpace(name="new"),)),
         NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=(CellSpace(name="new"), CellSpace(name="paper"))),
         NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=(CellSpace(name="new"), 3)),
+        NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=(CellSpace(name="new"), PlainSpace)),
+        NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=(CellSpace(name="new"), CellSpace(name="new"))),
+        NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=CellSpace(name="new")),
+        NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=(CellSpace(name=""),)),
+        NetworkKind(parse=PlainCNN.parse, headers=("New",), spaces=(CellSpace(name=3),)),
+        NetworkKind(parse=PlainCNN.parse, headers="New"),
+        NetworkKind(parse=PlainCNN.parse, headers=("",)),
+        NetworkKind(parse=PlainCNN.parse, headers=("New:",)),
+        NetworkKind(parse=PlainCNN.parse, headers=("New (mine)",)),
+        NetworkKind(parse=PlainCNN.parse, headers=(3,)),
+        NetworkKind(parse=None, headers=("New",)),
+        PlainCNN,
+        None,
     ],
 )
 def test_a_kind_that_is_refused_leaves_nothing_behind(refused):
     before = dict(registry.SPACES), dict(registry._READERS)
-    with pytest.raises(InvalidConfiguration):
+    with pytest.raises(InvalidConfiguration, match=r"^[^\n]+$"):
         registry.register_kind(refused)
     assert before == (registry.SPACES, registry._READERS)
 
@@ -81,3 +94,18 @@ def test_a_kind_that_is_refused_leaves_nothing_behind(refused):
 def test_what_is_no_space_is_refused(space, message):
     with pytest.raises(InvalidConfiguration, match=message):
         registry.register_space(space)
+
+
+@pytest.mark.parametrize(
+    ("move", "received"),
+    [
+        (None, "without apply, read, words, form, name"),
+        (type("Bare", (), {"name": "bare"}), "without apply, read, words, form"),
+        (type("Unreadable", (SetOperation,), {"name": "unreadable", "read": None}), "without read"),
+        (type("Nameless", (SetOperation,), {"name": 3}), "without name"),
+        (SetOperation(0, 0), "an object"),
+    ],
+)
+def test_what_is_no_move_is_refused(move, received):
+    with pytest.raises(InvalidConfiguration, match=rf"^A move is a class with .* Received: [^\n]+, {received}$"):
+        moves.register_move(move)

@@ -30,3 +30,5 @@ def test_a_name_that_is_taken_is_refused(name):
 def test_what_cannot_be_called_is_refused():
     with pytest.raises(InvalidConfiguration, match=r"a name and a function. Received: 'x', 3"):
         register_evaluator("x", 3)
+    with pytest.raises(InvalidConfiguration, match=r"a name and a function. Received: ''"):
+        register_evaluator("", lambda *_: None)
