@@ -31,7 +31,7 @@ def register_evaluator(name: str, make: Callable[[AnySpace, str], Evaluator]) ->
 
     Args:
         name: Its name.
-        make: Called with the environment's space and its `dataset`, when the first episode ends.
+        make: Called with the environment's space and its `dataset`, when the environment is made.
 
     Raises:
         InvalidConfiguration: If another evaluator has that name, or `make` cannot be called.
