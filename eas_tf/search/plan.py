@@ -86,6 +86,11 @@ class Plan:
             start = parse_architecture(config.start, input_shape)
         check_sizes(start, config.dataset, input_shape, classes)
         notes: list[str] = []
+        if config.engine != "surrogate" and not getattr(start, "trainable", True):
+            raise InvalidConfiguration(
+                f"Networks of the space {space.name!r} cannot be trained: choose `engine` surrogate. Received: "
+                f"`engine` {config.engine}"
+            )
         if images:
             check_fits(start, images)
             notes += [images.note, *images.cautions]

@@ -1,7 +1,7 @@
 """What agents of a user's own give is refused in one line where it enters, if it is not what `Agent` promises."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from searching import here, rows
 from eas_tf.agents import AGENTS, register_agent
 from eas_tf.agents.random_search import RandomSearchAgent
 from eas_tf.architecture import SPACES
+from eas_tf.architecture.cells.space import CellSpace
 from eas_tf.envs import EASVectorEnv
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.search.episodes import play
@@ -137,3 +138,20 @@ def test_a_run_of_what_is_not_registered_says_so(register, tmp_path, monkeypatch
         with pytest.raises(InvalidConfiguration, match=f"has the {name}, which is not registered here: go on from"):
             read_config(["--resume", folder])
         monkeypatch.undo()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduled(CellSpace):
+    """Cells, in a space that a search takes."""
+
+    schedule: tuple[str, ...] = ()
+
+
+def test_a_search_that_trains_refuses_networks_that_cannot_be_trained(tmp_path, monkeypatch):
+    monkeypatch.setitem(SPACES, "scheduled", Scheduled(name="scheduled"))
+    options = ["--space", "scheduled", "--agent", "random", "--networks", "3", "--output", str(tmp_path / "run")]
+    with pytest.raises(InvalidConfiguration, match=r"^Networks of the space 'scheduled' cannot be trained: choose "):
+        here(*options)
+    assert not (tmp_path / "run").exists()
+    here(*options, "--engine", "surrogate")
+    assert len(rows(tmp_path / "run")) == 4
