@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from eas_tf.agents import AGENTS
+from eas_tf import agents
 from eas_tf.architecture import SPACES
 from eas_tf.errors import InvalidConfiguration, RunDamaged
 from eas_tf.paths import expanded
@@ -112,7 +112,7 @@ def _recorded(path: Path, text: str) -> SearchConfig:
         kept = {field.name for field in fields(ResolvedConfig)}
         if set(told) != kept:
             raise InvalidConfiguration(f"other options: {', '.join(sorted(set(told) ^ kept))}")
-        unknown = [name for name, known in (("agent", AGENTS), ("space", SPACES)) if told[name] not in known]
+        unknown = [name for name, known in (("agent", agents.AGENTS), ("space", SPACES)) if told[name] not in known]
         if not unknown:
             return SearchConfig(**{**told, "output": path, "resume": path, "extend": False})
     except (TypeError, ValueError, InvalidConfiguration) as error:
