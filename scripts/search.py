@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import Stopped, exit_code
-from eas_tf.machine import usable_cores
 from eas_tf.search.resuming import read_config
 from eas_tf.training.silence import silent_import
 
@@ -23,13 +22,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan.of(config)
     with silent_import():
         from eas_tf.evaluation.scratch import close_all
-        from eas_tf.evaluation.share import pick_threads
-        from eas_tf.evaluation.worker import configure
         from eas_tf.search.driver import search
+        from eas_tf.search.threads import as_one_worker
 
-        # This process as one worker would be: so the engine does not matter to the results.
-        cores = usable_cores()
-        configure(pick_threads(plan.start.input_shape, cores), cores)
+        as_one_worker(plan, print)
         if config.dry_run:
             from eas_tf.search.dry_run import estimate, lines
 

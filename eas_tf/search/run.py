@@ -73,6 +73,7 @@ def run(config: SearchConfig | None = None, progress: Progress | None = None, **
     from eas_tf.search.driver import search
     from eas_tf.search.plan import Plan
     from eas_tf.search.resuming import asked_config
+    from eas_tf.search.threads import as_one_worker
 
     resume = SearchConfig(resume=options.get("resume")).resume  # whether it is a path
     # A whole configuration does not tell what was said in it from what was left out.
@@ -85,6 +86,7 @@ def run(config: SearchConfig | None = None, progress: Progress | None = None, **
     if asked.dry_run:
         raise InvalidConfiguration("`dry_run` is for the command line; see `eas_tf.search.dry_run.estimate`.")
     plan = Plan.of(asked)
+    as_one_worker(plan, warnings.warn)
     search(plan, progress or Progress(plan.networks))
     directory = plan.config.output
     record = Record(directory / "run.sqlite")

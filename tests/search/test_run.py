@@ -1,7 +1,11 @@
 """Searches from Python, without a command line."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
+import searching
 
 from eas_tf.data import load
 from eas_tf.errors import InvalidConfiguration
@@ -19,6 +23,15 @@ def test_a_search_returns_what_it_has_found_and_its_model_works(tmp_path):
     images = load("digits")
     classes = np.argmax(found.model().predict(images.x_val, verbose=0), axis=-1)
     assert (classes == images.y_val).mean() == pytest.approx(found.best.accuracy)
+
+
+def test_a_search_from_python_is_the_one_of_the_script(tmp_path):
+    options = {"networks": 1, "epochs": 1, "start_epochs": 1, "agent": "random", "engine": "inline"}
+    text = f"from eas_tf.search import run; run({options}, output={str(tmp_path / 'python')!r})".replace("({", "(**{")
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=200, check=True)
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    out, _ = searching.run(*flags, "--output", str(tmp_path / "script"))
+    assert searching.digest(done.stdout) == searching.digest(out)
 
 
 def test_what_was_ended_goes_on_to_the_same_end(tmp_path):

@@ -138,20 +138,22 @@ class PlainSpace(Layerwise[PlainCNN]):
         """For each position of a block and each kernel whether a layer may be inserted there."""
         if len(block) >= self.block_length:
             return b""
-        before = architecture.shapes[max(0, block.start - 1) : block.stop]
-        widths = [prod(shape) for shape in before] if dense else [shape[2] for shape in before]
-        widest, none = (self.units if dense else self.filters)[-1], bytes(len(self.kernels))
+        none = bytes(len(self.kernels))
+        before = none if not block.start else b""
+        if not dense and self.max_parameters is None:
+            # What reaches a convolution is no wider than the last rung: the network is in the space.
+            return before + b"\1" * (len(none) * (len(block) + bool(block.start)))
+        shapes = architecture.shapes[max(0, block.start - 1) : block.stop]
+        widths = [prod(shape) for shape in shapes] if dense else [shape[2] for shape in shapes]
+        widest, count = (self.units if dense else self.filters)[-1], architecture.parameter_count
         if self.max_parameters is None:
-            legal = (b"\1" if dense else b"\1" * len(none)).ljust(len(none), b"\0")
-            fit = max(widths) <= widest
-            rows = legal * len(widths) if fit else b"".join([[none, legal][width <= widest] for width in widths])
-        else:
-            count = architecture.parameter_count
-            rows = b"".join(
-                self._affordable(count, shape, width, dense) if width <= widest else none
-                for shape, width in zip(before, widths, strict=True)
+            return before + b"".join(
+                [(b"\1" if width <= widest else b"\0").ljust(len(none), b"\0") for width in widths]
             )
-        return rows if block.start else none + rows
+        return before + b"".join(
+            self._affordable(count, shape, width, dense) if width <= widest else none
+            for shape, width in zip(shapes, widths, strict=True)
+        )
 
     def _affordable(self, count: int, before: Shape, width: int, dense: bool) -> bytes:
         """For each kernel whether a network of so many weights may have a new layer of this width."""
