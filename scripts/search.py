@@ -3,8 +3,11 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+
+import psutil
 
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import Stopped, exit_code
@@ -33,16 +36,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join([*plan.notes, *lines(estimate(plan))]))
         return 0
     from eas_tf.runs.interruption import Interruption
-    from eas_tf.runs.progress import Progress
+    from eas_tf.runs.progress import ClockProgress, Progress
 
     run = plan.config.output
     go_on = f"To go on: python {sys.argv[0]} --resume {shlex.quote(str(run))}"
-    progress = Progress(plan.networks)
+    hours = plan.config.hours
+    progress = ClockProgress(hours * 3600) if hours else Progress(plan.networks)
+    begun = time.monotonic() - (time.time() - psutil.Process().create_time())
     # In a thread, because an epoch is one call of TensorFlow, during which its thread hears no signal.
     pool = ThreadPoolExecutor(1)
     try:
         with Interruption("Finishing the children that are in training. Ctrl-C again ends at once.") as interruption:
-            pool.submit(search, plan, progress, interruption).result()
+            pool.submit(search, plan, progress, interruption, begun).result()
     except Stopped:
         print(f"Interrupted. What was finished is kept. {go_on}", file=sys.stderr)
         return Stopped.exit_code

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import sha256
 from importlib.metadata import version
@@ -142,7 +142,13 @@ class ChildTrainer:
         self._parents: dict[str, LayerGraph] = {}
 
     def train(
-        self, family: Family, request: Request, *, parent: LayerGraph | None = None, on_epoch: OnEpoch | None = None
+        self,
+        family: Family,
+        request: Request,
+        *,
+        parent: LayerGraph | None = None,
+        on_epoch: OnEpoch | None = None,
+        stops: Callable[[], bool] = lambda: False,
     ) -> Child:
         """Train one child; one that diverges or needs too much memory is a failed result.
 
@@ -151,10 +157,14 @@ class ChildTrainer:
             request: What it is.
             parent: The parent, where its file is out of reach.
             on_epoch: Told of each epoch.
+            stops: Asked after each epoch whether the training shall end there, with a checkpoint, if any are kept.
+
+        Raises:
+            Stopped: If it shall.
         """
         start = time.perf_counter()
         try:
-            trained = self._train(family, self._measured(family, parent), request, on_epoch)
+            trained = self._train(family, self._measured(family, parent), request, on_epoch, stops)
         except (TrainingDiverged, tf.errors.ResourceExhaustedError, MemoryError) as error:
             reason = f"{type(error).__name__}: {(str(error).splitlines() or ['out of memory'])[0]}"
             return failed(reason, time.perf_counter() - start)
@@ -165,6 +175,7 @@ class ChildTrainer:
             found=trained.found,
             curve=trained.curve,
             stopped=trained.stopped,
+            epochs=trained.epochs,
         )
         return Child(result=result, graph=trained.graph)
 
@@ -176,7 +187,14 @@ class ChildTrainer:
             self._parents[family.digest] = measured(graph, self._images, family.recipe.batch)
         return self._parents[family.digest]
 
-    def _train(self, family: Family, parent: LayerGraph, request: Request, on_epoch: OnEpoch | None) -> Trained:
+    def _train(
+        self,
+        family: Family,
+        parent: LayerGraph,
+        request: Request,
+        on_epoch: OnEpoch | None,
+        stops: Callable[[], bool],
+    ) -> Trained:
         child, seed = grown(
             parent,
             family.architecture,
@@ -186,7 +204,7 @@ class ChildTrainer:
         )
         floors = request.floors
         goes_on = None if floors is None else lambda curve: keeps_up(curve, floors)
-        file = self._checkpoint(family, request)
+        file = self._checkpoint(family, request, stops)
         return self._trainer.train(
             child,
             request.recipe or family.recipe,
@@ -197,8 +215,8 @@ class ChildTrainer:
             resume_from=file.resume() if file else None,
         )
 
-    def _checkpoint(self, family: Family, request: Request) -> Checkpoint | None:
+    def _checkpoint(self, family: Family, request: Request, stops: Callable[[], bool]) -> Checkpoint | None:
         if self._checkpoints is None:
             return None
         key = sha256(identity(family, request).encode()).hexdigest()
-        return Checkpoint(self._checkpoints / f"{key[:32]}.npz", key)
+        return Checkpoint(self._checkpoints / f"{key[:32]}.npz", key, stops=stops)

@@ -10,7 +10,7 @@ from eas_tf.evaluation.registry import results_of
 
 
 class Admission(Protocol):
-    """Says whether another child may start. Where it says no, those that are running are finished."""
+    """Says whether another child may start, and, as long as they need not end, those that are running are finished."""
 
     def may_start(self) -> bool:
         """Whether there is room for another child. Asking takes none."""
@@ -18,6 +18,10 @@ class Admission(Protocol):
 
     def started(self) -> None:
         """Another child is in training now; one that is trained again is told of once."""
+        ...
+
+    def must_end(self) -> bool:
+        """Whether those that are running shall end now, too, without a result."""
         ...
 
 
@@ -30,6 +34,10 @@ class Unlimited:
 
     def started(self) -> None:
         """Nothing counts them."""
+
+    def must_end(self) -> bool:
+        """They need not."""
+        return False
 
 
 UNLIMITED: Admission = Unlimited()

@@ -67,7 +67,8 @@ class InlineEngine:
             if not admission.may_start():
                 return
             admission.started()
-            yield number, self._trainer.train(family, request, on_epoch=self._on_epoch)
+            child = self._trainer.train(family, request, on_epoch=self._on_epoch, stops=admission.must_end)
+            yield number, child
 
     def start(self) -> None:
         """Nothing is started."""

@@ -97,7 +97,7 @@ class PoolEngine:
 
         try:
             occupy()
-            while running:
+            while running and not admission.must_end():
                 finished = []
                 done = wait(running, timeout=tick, return_when=FIRST_COMPLETED).done
                 now = clock.seconds()

@@ -47,6 +47,8 @@ class Result:
     found: Found = ()
     """For each class how many of its validation images it classifies right, and how many there are; empty where no
     images were classified."""
+    epochs: float = 0.0
+    """Passes over the training images; 0 where nothing was trained."""
 
     def value(self, metric: Metric) -> float:
         """What the child is worth, before its size is paid for: from 0 to 1, and 0 if it failed.

@@ -82,6 +82,8 @@ class RayEngine:
                         yield number, child
                     else:
                         waiting.appendleft((number, retries - 1))
+                if admission.must_end():
+                    return
                 for task in self._overdue(running, clock.seconds()):
                     number, _, since = running.pop(task)
                     ray.cancel(task, force=True)

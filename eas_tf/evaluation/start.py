@@ -73,6 +73,12 @@ def train_start(
         ) from error
 
 
+def seconds_of_step(trainer: Trainer, data: ImageData, architecture: Architecture, recipe: Recipe) -> float:
+    """What a step of a start network's training takes on this machine, by a few of them."""
+    graph = initialise(lower(architecture, data.mean, data.std), rng=np.random.default_rng(0))
+    return trainer.seconds_of_step(graph, recipe)
+
+
 def memory_of_step(data: ImageData, architecture: Architecture, batch: int) -> int:
     """Bytes of the values that a start network computes in one step of training."""
     return step_memory(lower(architecture, data.mean, data.std), batch)

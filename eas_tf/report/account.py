@@ -33,6 +33,8 @@ class Account:
     batches: list[Batch]
     class_names: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    tested: dict[str, float] | None = None
+    """The accuracy of start network and best network on the test images, if the search has come to that."""
 
     @cached_property
     def ranked(self) -> list[Network]:
@@ -166,7 +168,18 @@ def read(path: Path) -> Account:
         batches=batches,
         class_names=_texts(path, "class_names"),
         cautions=_texts(path, "cautions"),
+        tested=_tested(path),
     )
+
+
+def _tested(path: Path) -> dict[str, float] | None:
+    """What `tested.json` says, which is written for people; None if it is not there or not as it was written."""
+    try:
+        found = json.loads((path / "tested.json").read_bytes())
+        tested = {which: float(found[which]["test accuracy"]) for which in ("start", "best")}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return tested if all(0 <= accuracy <= 1 for accuracy in tested.values()) else None
 
 
 def _texts(path: Path, name: str) -> tuple[str, ...]:

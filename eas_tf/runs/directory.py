@@ -7,7 +7,8 @@
 | `weights/17.keras` | network 17: the best few, and those that children grow from |
 | `agent-3.npz` | what the agent has learned after batch 3: the last two batches |
 | `checkpoints/…npz` | trainings that are not at their end, if they are long |
-| `config.json`, `split.json`, `progress.png` | made from the record for people |
+| `config.json`, `split.json`, `tested.json`, `progress.png` | made for people |
+| `clock.json` | seconds of work, in a search by the clock |
 | `lock`, `owner.json` | who works on it |
 """
 
@@ -49,7 +50,10 @@ _EMPTY = ("lock", "owner.json", partials("owner"), "run.partial*")
 #: What a process that was killed may leave behind.
 _LEFTOVERS = (
     *("run.partial*", "run.copy.partial", "workers-*.lock"),
-    *map(partials, ("owner", "config", "split", "agent-*", "best", "start", "weights/*", "checkpoints/*")),
+    *map(
+        partials,
+        ("owner", "config", "split", "tested", "clock", "agent-*", "best", "start", "weights/*", "checkpoints/*"),
+    ),
 )
 
 

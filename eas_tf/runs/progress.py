@@ -76,9 +76,9 @@ class Progress:
         self._console.print(what, soft_wrap=isinstance(what, str), markup=False)
         self._last_line = time.monotonic()
 
-    def epoch(self, number: int, epochs: int, loss: float) -> None:
-        """An epoch of the current network is over; its mean loss is in nats."""
-        text = f"epoch {number}/{epochs}, loss {loss:.3f}"
+    def epoch(self, number: int, epochs: int | None, loss: float) -> None:
+        """An epoch of the current network is over, of so many if that is known; its mean loss is in nats."""
+        text = _epoch_line(number, epochs, loss)
         self._bars.update(self._task, description=text)
         if self._bars.disable and time.monotonic() - self._last_line > QUIET:
             self.say(f"  {text}")
@@ -91,6 +91,13 @@ class Progress:
         if self._bars.disable and time.monotonic() - self._last_line > QUIET:
             self.say(text)
 
+    def count(self, worked: Callable[[], float]) -> None:
+        """What gives the seconds of work so far, in a search by the clock."""
+
+    def phase(self, name: str, end: float) -> None:
+        """What a search by the clock does now, and at which second of work it will end."""
+        self.say(f"{name}, until {clock(end)}")
+
     def network(self, line: str) -> None:
         """A network is finished."""
         self._done += 1
@@ -98,3 +105,58 @@ class Progress:
         if self._bars.disable:
             line = f"[{self._done}/{self._total}, {self._left()}] {line}"
         self.say(line)
+
+
+def _epoch_line(number: int, epochs: int | None, loss: float) -> str:
+    """An epoch in words."""
+    return f"epoch {number}{'' if epochs is None else f'/{epochs}'}, loss {loss:.3f}"
+
+
+class ClockProgress(Progress):
+    """Counts seconds of work out of a budget, and says which phase of the work is due.
+
+    Args:
+        total: Seconds of the budget.
+        console: As for `Progress`.
+    """
+
+    def __init__(self, total: float, console: Console | None = None) -> None:
+        super().__init__(max(1, round(total)), console, first="building the start network")
+        self._worked: Callable[[], float] = lambda: 0.0
+        self._phase = ""
+
+    def count(self, worked: Callable[[], float]) -> None:
+        """See `Progress.count`."""
+        self._worked = worked
+
+    def phase(self, name: str, end: float) -> None:
+        """See `Progress.phase`."""
+        self._phase = f"{name}, until {clock(end)} of {clock(self._total)}"
+        self._show(self._phase)
+        if self._bars.disable:
+            self.say(self._now(self._phase))
+
+    def epoch(self, number: int, epochs: int | None, loss: float) -> None:
+        """See `Progress.epoch`."""
+        text = _epoch_line(number, epochs, loss)
+        self._show(f"{self._phase}: {text}")
+        if self._bars.disable and time.monotonic() - self._last_line > QUIET:
+            self.say(self._now(text))
+
+    def network(self, line: str) -> None:
+        """A network is finished."""
+        self._show(self._phase)
+        self.say(self._now(line))
+
+    def _show(self, text: str) -> None:
+        self._bars.update(self._task, completed=self._worked(), description=text)
+
+    def _now(self, text: str) -> str:
+        return f"[{clock(self._worked())}] {text}"
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, and hours if there are any."""
+    minutes, seconds = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

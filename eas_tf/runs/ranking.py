@@ -7,12 +7,16 @@ from eas_tf.metrics import Metric
 from eas_tf.runs.record import Network
 
 
-def _place(network: Network) -> tuple[float, int, int]:
-    return -network.score, network.parameters, network.id
+def _place(network: Network) -> tuple[bool, float, int, int]:
+    return network.kind != "final", -network.score, network.parameters, network.id
 
 
 def ranked(networks: Iterable[Network]) -> list[Network]:
-    """The networks that did not fail, best score first; of equals the smaller, then the earlier."""
+    """The networks that did not fail, best score first; of equals the smaller, then the earlier.
+
+    What was trained to its end stands before all others: the best of many on few images is lucky, and it was not chosen
+    by its score.
+    """
     return sorted((n for n in networks if not n.failure), key=_place)
 
 

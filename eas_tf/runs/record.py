@@ -19,7 +19,7 @@ from eas_tf.metrics import Metric, as_found, balanced_accuracy
 from eas_tf.runs.schema import SCHEMA, VERSION
 from eas_tf.storing import Verb, connect, storing, use
 
-Kind = Literal["start", "child", "promoted"]
+Kind = Literal["start", "child", "promoted", "final"]
 
 
 @dataclass(frozen=True, kw_only=True)

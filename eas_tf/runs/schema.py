@@ -19,7 +19,7 @@ CREATE TABLE run (
 );
 CREATE TABLE network (
     id INTEGER PRIMARY KEY,           -- 0 is the start network
-    kind TEXT NOT NULL,               -- start, child, or promoted: the best of a stage, trained longer
+    kind TEXT NOT NULL,               -- start; child; promoted: the best one, trained longer; final: to its end
     stage INTEGER NOT NULL,           -- from 1
     batch INTEGER NOT NULL,           -- of the agent, from 1; 0 for what no agent has asked for
     parent INTEGER,                   -- the network that it has grown from; NULL for the start network

@@ -13,7 +13,7 @@ import tyro
 from eas_tf.agents import check_agent
 from eas_tf.architecture import Schedule, space_named
 from eas_tf.errors import InvalidConfiguration
-from eas_tf.evaluation.engine_config import ChildrenConfig
+from eas_tf.evaluation.engine_config import ChildrenConfig, EngineName
 from eas_tf.evaluation.price import Price
 from eas_tf.metrics import Metric
 from eas_tf.paths import expanded
@@ -23,15 +23,26 @@ from eas_tf.training.config import check_least
 #: For data sets without an environment of their own.
 _DEFAULTS = {"space": "paper", "epochs": 20, "start_epochs": 20, "batch": 64}
 
+#: What a search by the clock decides for itself.
+SCHEDULED = (
+    *("networks", "stages", "epochs", "start_epochs", "promote_epochs", "restart_every", "controller"),
+    *("max_hours", "max_networks", "patience", "stopping", "child_seconds", "cache", "dry_run", "extend"),
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig(Schedule, ChildrenConfig):
     """Grow a trained network: train a start network, then search for better ones among its children."""
 
+    engine: EngineName | Literal["surrogate"] | None = None  # type: ignore[assignment]  # until it is resolved
+    """By default pool, and with --hours inline: one network after the other has the cores that the last training has.
+    pool: worker processes on this machine. inline: this process. ray: the machines of a Ray cluster. surrogate:
+    nothing is trained, and accuracies come from a closed form, to try agents and options."""
     download: bool = False
     """Let tensorflow-datasets download a data set that is not there."""
-    agent: str = "reinforce"
-    """reinforce: the paper's controller. random: random search in the same space on the same schedule. evolution:
+    agent: str | None = None
+    """By default reinforce, and with --hours random, because so few networks teach an agent nothing. reinforce: the
+    paper's controller. random: random search in the same space on the same schedule. evolution:
     regularised evolution, in which children differ from the best of some recent networks by one to three moves."""
     space: str | None = None
     """paper, large, toy, digits, densenet, densenet-rederive, densenet-small or densenet-digits. By default digits for
@@ -50,8 +61,12 @@ class SearchConfig(Schedule, ChildrenConfig):
     """After every so many batches of ten networks, children grow from the best network so far; 0 for never."""
     controller: Literal["keep", "reset"] = "keep"
     """Whether the agent takes what it has learned along into the next stage, or begins anew."""
+    hours: float | None = None
+    """Find the best network that so many hours buy, on this machine: the search plans everything in them, the last long
+    training of what it found and its test included, and ends with them."""
     max_hours: float | None = None
-    """Begin no child after so many hours of work, those before a resume included."""
+    """End after so many hours of work, those before a resume included. Children that are in training then are given up,
+    and a resume trains them anew."""
     max_networks: int | None = None
     """Train no more children than this in all, whatever the stages say."""
     patience: int | None = None
@@ -93,8 +108,10 @@ class SearchConfig(Schedule, ChildrenConfig):
             if (path := getattr(self, name)) is not None:
                 object.__setattr__(self, name, expanded(path))
         self._check_numbers()
+        self._check_mode()
         _ = self.price
-        check_agent(self.agent)
+        if self.agent is not None:
+            check_agent(self.agent)
         if self.metric != "accuracy" and self.engine == "surrogate":
             raise InvalidConfiguration(
                 f"`metric` {self.metric} needs networks that are trained: leave it out, or `engine` surrogate."
@@ -113,17 +130,35 @@ class SearchConfig(Schedule, ChildrenConfig):
                 "`deepen_steps` and `widen_steps` mean nothing there. A search needs a space that has one, such as "
                 f'paper; environments take any: gym.make("EAS-Surrogate-v0", space={self.space!r}).'
             )
-        if self.strategy == "mirrored" and self.engine != "inline":
+        if self.strategy == "mirrored" and self._engine != "inline":
             raise InvalidConfiguration(
                 "`strategy` mirrored trains one network at a time on all devices: add `engine` inline. Where a network "
                 "fits on one device, several at once are faster."
             )
 
+    @property
+    def _engine(self) -> EngineName | Literal["surrogate"]:
+        return self.engine or ("pool" if self.hours is None else "inline")
+
+    def _check_mode(self) -> None:
+        """Refuse what belongs to the paper's schedule beside what plans everything by the clock."""
+        if self.hours is None:
+            return
+        others = [name for name in SCHEDULED if getattr(self, name) != getattr(SearchConfig, name)]
+        if others:
+            raise InvalidConfiguration(
+                f"`hours` plans the whole search by the clock, and {', '.join(f'`{name}`' for name in others)} "
+                f"belong{'s' * (len(others) == 1)} to the paper's schedule: give one or the other."
+            )
+        if self._engine not in ("pool", "inline"):
+            raise InvalidConfiguration(f"`hours` is for `engine` pool or inline. Received: {self.engine}")
+
     def _check_numbers(self) -> None:
         check_least(self, 1, "networks", "max_params", "max_networks", "patience", "keep")
         check_least(self, 0, "seed", "promote_epochs", "restart_every")
-        if self.max_hours is not None and not 0 < self.max_hours < inf:
-            raise InvalidConfiguration(f"`max_hours` must be positive. Received: {self.max_hours}")
+        for name in ("hours", "max_hours"):
+            if (value := getattr(self, name)) is not None and not 0 < value < inf:
+                raise InvalidConfiguration(f"`{name}` must be positive. Received: {value}")
         if min(self.stage_sizes, default=0) < 1:
             raise InvalidConfiguration(
                 f"`stages` is the children of each stage, at least 1, such as 300,150. Received: {self.stages!r}"
@@ -153,6 +188,9 @@ class SearchConfig(Schedule, ChildrenConfig):
         registered.sort(key=lambda kwargs: kwargs.get("space") != self.space)
         defaults: dict[str, Any] = {**_DEFAULTS, **(registered[0] if registered else {})}
         missing = {name: defaults[name] for name in _DEFAULTS if getattr(self, name) is None}
+        missing["engine"] = self._engine
+        if self.agent is None:
+            missing["agent"] = "reinforce" if self.hours is None else "random"
         if self.promote_epochs is None:
             missing["promote_epochs"] = 5 * (self.epochs or defaults["epochs"])
         # Another process may go on with the run from another directory.
@@ -162,7 +200,8 @@ class SearchConfig(Schedule, ChildrenConfig):
             missing["cache"] = self.cache.absolute()
         if self.output is None:
             stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-            missing["output"] = Path("runs") / f"{Path(self.dataset).stem}-{self.agent}-{self.seed}-{stamp}"
+            agent = missing.get("agent", self.agent)
+            missing["output"] = Path("runs") / f"{Path(self.dataset).stem}-{agent}-{self.seed}-{stamp}"
         return ResolvedConfig(**{**asdict(self), **missing})
 
 
@@ -170,12 +209,17 @@ class SearchConfig(Schedule, ChildrenConfig):
 class ResolvedConfig(SearchConfig):
     """A configuration with nothing left to defaults."""
 
+    agent: str
+    engine: EngineName | Literal["surrogate"]
     space: str
     epochs: int
     start_epochs: int
     batch: int
     promote_epochs: int
     output: Path
+
+    def _check_mode(self) -> None:
+        """What was said, and what was left to defaults, cannot be told apart any more."""
 
     def as_json(self) -> dict[str, Any]:
         """The configuration as JSON types."""

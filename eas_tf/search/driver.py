@@ -4,6 +4,7 @@ What the record has already is not done again, so that a search that ended at an
 """
 
 import json
+import time
 from contextlib import ExitStack, closing
 from datetime import datetime
 from shlex import quote
@@ -21,24 +22,29 @@ from eas_tf.runs.interruption import Interruption
 from eas_tf.runs.progress import Progress
 from eas_tf.runs.record import Run
 from eas_tf.runs.versions import versions
+from eas_tf.runs.workclock import WORK_CLOCK, WorkClock
 from eas_tf.search.batches import Batches
 from eas_tf.search.ending import accuracy as accuracy
 from eas_tf.search.ending import measure, report
 from eas_tf.search.limits import Limits
 from eas_tf.search.networks import Networks
 from eas_tf.search.plan import Plan
+from eas_tf.search.rounds import Rounds, make_timetable
 from eas_tf.storing import storing
 from eas_tf.training.strategy import make_strategy
 from eas_tf.training.trainer import Trainer
 
 
-def search(plan: Plan, progress: Progress, interruption: Interruption | None = None) -> None:
+def search(
+    plan: Plan, progress: Progress, interruption: Interruption | None = None, begun: float | None = None
+) -> None:
     """Run a search, or go on with one, and leave in `plan.config.output` what it found; see `eas_tf.runs.directory`.
 
     Args:
         plan: What to search.
         progress: Told of all that happens.
         interruption: Ends the search after the children that are in training.
+        begun: When the time of a search by the clock began to count, as `time.monotonic` has it; by default now.
 
     Raises:
         InvalidConfiguration: If the devices cannot share a batch equally, or the images are not those of the run that
@@ -48,10 +54,12 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         NoNetwork: If a budget was used up before the start network was trained.
         Stopped: If it was interrupted.
     """
-    config, interruption = plan.config, interruption or Interruption("")
+    config, interruption, begun = plan.config, interruption or Interruption(""), begun or time.monotonic()
     trainer = Trainer(plan.images, make_strategy(config.strategy)) if plan.trains else None
+    by_clock = None
     if trainer:
         trainer.check_batch(config.batch)
+        by_clock = make_timetable(plan, trainer, begun)
     with ExitStack() as ends:
         engine = ends.enter_context(closing(_engine(plan, trainer, progress)))
         cache = ends.enter_context(closing(ResultCache(config.cache))) if config.cache else None
@@ -67,12 +75,15 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
         with storing(run.path):
             engine.start()
         progress.say(f"children are trained by {engine}")
-        limits = Limits(config, interruption, run.record.run().seconds)
+        limits = Limits(config, interruption, _worked(run, begun, ends) if by_clock else run.record.run().seconds)
         networks = Networks(plan, run, engine, trainer, limits, progress)
         why: EASError | None = None
         ended = "finished"
         try:
-            Batches(plan, run, engine, cache, limits, networks, progress).run()
+            if trainer and by_clock:
+                Rounds(plan, run, engine, trainer, limits, networks, progress, *by_clock).run()
+            else:
+                Batches(plan, run, engine, cache, limits, networks, progress).run()
         except Stopped as stopped:
             ended = limits.reason()
             why = stopped if interruption.asked else None if len(networks) else _no_network(plan)
@@ -88,6 +99,12 @@ def search(plan: Plan, progress: Progress, interruption: Interruption | None = N
             measure(plan, run, networks, progress)
         if why:
             raise why
+
+
+def _worked(run: RunDirectory, begun: float, ends: ExitStack) -> float:
+    """Seconds of work on a run so far, which are noted from now on."""
+    clock = ends.enter_context(WorkClock(run.path / WORK_CLOCK, run.record.run().seconds, begun))
+    return clock.worked()
 
 
 def _no_network(plan: Plan) -> NoNetwork:

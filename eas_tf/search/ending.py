@@ -1,6 +1,8 @@
 """What a search tells at its end: the leaderboard, a picture, and what the best network does on the images."""
 
 import json
+from collections.abc import Sequence
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -30,14 +32,19 @@ def report(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress
 
 
 def measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progress) -> None:
-    """What the saved network does on the images, and the digest of all that the search found."""
+    """What start network and best network do on the images, and the digest of all that the search found.
+
+    Both are told on the test images: the best of many on few validation images is lucky.
+    """
     if plan.trains:
         images = plan.images
         found = as_found(json.loads(networks[0].found))
-        start = measures("validation", networks[0].accuracy, found, plan.config.metric)
-        progress.say(f"start network: {in_percent(start)}")
+        named = measures("validation", networks[0].accuracy, found, plan.config.metric)
         try:
-            _say_what_it_does(plan, run, progress)
+            if run.weights(0).exists():
+                named |= _does(plan, run.weights(0), ("test",))[0]
+            progress.say(f"start network: {in_percent(named)}")
+            run.write_json("tested.json", {"start": named, "best": _say_what_the_best_does(plan, run, progress)})
         except (tf.errors.ResourceExhaustedError, MemoryError):
             progress.say(f"best network:  not measured, because there is not enough memory; it is whole, in {run.best}")
         for note in filter(None, [images.note, *images.cautions]):
@@ -45,22 +52,28 @@ def measure(plan: Plan, run: RunDirectory, networks: Networks, progress: Progres
     progress.say(f"decisions and results: {run.record.digest()}")
 
 
-def _say_what_it_does(plan: Plan, run: RunDirectory, progress: Progress) -> None:
-    """How the saved network does on the images that it was not trained on, and what its accuracy hides."""
-    metric, images = plan.config.metric, plan.images
-    best = keras.models.load_model(run.best, compile=False, safe_mode=True)
-    texts, unseen = [], []
-    for name, x, y in (("validation", images.x_val, images.y_val), ("test", images.x_test, images.y_test)):
-        if x is None or y is None:
-            continue
-        found = count_found(classified(best, x, plan.recipe.batch) == y, y, images.classes)
-        texts.append(in_percent(measures(name, sum(right for right, _ in found) / len(y), found, metric)))
-        unseen.append(hidden(found, images.class_names, name))
-    progress.say(f"best network:  {', '.join(texts)}, in {run.best}")
+def _say_what_the_best_does(plan: Plan, run: RunDirectory, progress: Progress) -> dict[str, float]:
+    """How the saved network does on the images that it was not trained on; what its accuracy hides is said, too."""
+    named, unseen = _does(plan, run.best, ("validation", "test"))
+    progress.say(f"best network:  {in_percent(named)}, in {run.best}")
     for line in filter(None, unseen):
         progress.say(line)
-    if any(unseen) and metric == "accuracy":
+    if any(unseen) and plan.config.metric == "accuracy":
         progress.say("A new search with metric balanced_accuracy counts every class alike, however rare it is.")
+    return named
+
+
+def _does(plan: Plan, path: Path, which: Sequence[str]) -> tuple[dict[str, float], list[str]]:
+    """What the measures say of a saved network on some images, and what these hide."""
+    images, named, unseen = plan.images, dict[str, float](), []
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    for name, x, y in (("validation", images.x_val, images.y_val), ("test", images.x_test, images.y_test)):
+        if name not in which or x is None or y is None:
+            continue
+        found = count_found(classified(model, x, plan.recipe.batch) == y, y, images.classes)
+        named |= measures(name, sum(right for right, _ in found) / len(y), found, plan.config.metric)
+        unseen.append(hidden(found, images.class_names, name))
+    return named, unseen
 
 
 def accuracy(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:

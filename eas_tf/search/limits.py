@@ -26,10 +26,19 @@ class Limits:
         self._since_best = self._failures = self._children = self._running = 0
         self._best: Network | None = None
 
+    def worked(self) -> float:
+        """Seconds, those of earlier processes included."""
+        return time.monotonic() - self._began
+
     def seconds_left(self) -> float | None:
-        """Of `max_hours`; None where there is no such limit."""
-        hours = self._config.max_hours
-        return None if hours is None else max(0.0, hours * 3600 - (time.monotonic() - self._began))
+        """Of the budget; None where there is no such limit."""
+        hours = self._config.max_hours if self._config.hours is None else self._config.hours
+        return None if hours is None else max(0.0, hours * 3600 - self.worked())
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether somebody wants it to end."""
+        return self._interruption.asked
 
     def count(self, network: Network, *, earlier: bool = False) -> None:
         """Take in one more finished network; the failures of earlier processes may have been mended since."""
@@ -50,7 +59,8 @@ class Limits:
         if self._interruption.asked:
             return "interrupted"
         if self.seconds_left() == 0:
-            return f"max_hours {self._config.max_hours:g} is used up"
+            name = "max_hours" if self._config.hours is None else "hours"
+            return f"{name} {getattr(self._config, name):g} is used up"
         most = self._config.max_networks
         if most is not None and self._children + self._running >= most:
             return f"max_networks {most} is reached"
@@ -61,6 +71,10 @@ class Limits:
     def may_start(self) -> bool:
         """Whether another child may start."""
         return not self.reason()
+
+    def must_end(self) -> bool:
+        """Whether the time is used up, so that children in training are given up, too: a resume trains them anew."""
+        return self.seconds_left() == 0
 
     def started(self) -> None:
         """Another child counts as running until it is counted as finished."""

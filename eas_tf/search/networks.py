@@ -1,7 +1,7 @@
 """The networks of a run: their rows in the record, and the weights of those that are needed again."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -20,9 +20,10 @@ from eas_tf.runs.record import Network
 from eas_tf.search.limits import FAILURES_IN_A_ROW, Limits
 from eas_tf.search.plan import Plan
 from eas_tf.search.rows import architecture_of, request_of, row
-from eas_tf.search.starting import trained_start
+from eas_tf.search.starting import trained_on, trained_start
 from eas_tf.storing import storing
 from eas_tf.surgery import LayerGraph, save_network
+from eas_tf.training.recipe import Recipe
 from eas_tf.training.trainer import Trainer
 
 
@@ -169,21 +170,48 @@ class Networks:
             symmetry_breaking=self._plan.config.symmetry_breaking,
         )
 
-    def train_start(self, seed: int) -> None:
+    def train_start(self, seed: int, seconds_left: Callable[[], float] | None = None) -> None:
         """Train the start network, unless it is recorded.
+
+        Args:
+            seed: Decides its weights and its training.
+            seconds_left: For a training that ends with its time.
 
         Raises:
             Stopped: If somebody wants it to end, after the epoch.
         """
         if 0 not in self._rows:
             request = Request(parent="", transformations=(), architecture=self._plan.start, seed=seed)
-            child, epochs = self._start(request), self._plan.start_recipe.epochs
+            child, epochs = self._start(request, seconds_left), self._plan.start_recipe.epochs
+            if seconds_left:
+                epochs = max(1, round(child.result.epochs))
             self.add(row(self._plan, 0, "start", request, child, parent=None, stage=1, epochs=epochs), child.graph)
 
-    def _start(self, request: Request) -> Child:
+    def _start(self, request: Request, seconds_left: Callable[[], float] | None = None) -> Child:
         if not self._trainer:
             return self._child(self._family_of(self._plan.start, self._run.path, ""), request)
-        return trained_start(self._plan, self._run, self._trainer, self._limits, self._progress, request)
+        return trained_start(self._plan, self._run, self._trainer, self._limits, self._progress, request, seconds_left)
+
+    @property
+    def final(self) -> Network | None:
+        """The network that was trained to its end, in a search by the clock."""
+        return next((network for network in self.all if network.kind == "final"), None)
+
+    def train_final(self, best: Network, trainer: Trainer, recipe: Recipe, seconds_left: Callable[[], float]) -> None:
+        """Train the network that was found for the time that is left.
+
+        Raises:
+            Stopped: If somebody wants it to end, after the epoch.
+        """
+        request = Request(
+            parent=best.architecture, transformations=(), architecture=self.architecture(best.id), seed=best.seed
+        )
+        (family,), number = self.grow_from([best.id]), len(self._rows)
+        child = trained_on(
+            family.load(), recipe, self._run, trainer, self._limits, self._progress, best.seed, seconds_left
+        )
+        epochs = max(1, round(child.result.epochs))
+        self.add(row(self._plan, number, "final", request, child, parent=best.id, stage=1, epochs=epochs), child.graph)
 
     def promote(self, stage: int) -> int:
         """The network that a stage grows from: the best one, trained longer, unless that is recorded or fails."""

@@ -17,7 +17,7 @@ from eas_tf.paths import expanded
 from eas_tf.runs.directory import check_not_busy
 from eas_tf.runs.paths import checked_path
 from eas_tf.runs.record import Record, Run, way_to_copy
-from eas_tf.search.config import ResolvedConfig, SearchConfig, resume_of
+from eas_tf.search.config import SCHEDULED, ResolvedConfig, SearchConfig, resume_of
 from eas_tf.text import printable
 
 #: Options that decide nothing about networks, so that they may change from one process to the next. (Whether it is the
@@ -26,12 +26,12 @@ FREE = frozenset(
     {
         *("engine", "workers", "workers_per_gpu", "child_seconds", "ray_address", "strategy", "dataset"),
         *("data_dir", "download"),
-        *("cache", "max_hours", "max_networks", "patience", "keep", "dry_run", "output", "resume", "extend"),
+        *("cache", "hours", "max_hours", "max_networks", "patience", "keep", "dry_run", "output", "resume", "extend"),
     }
 )
 
 #: What runs had that were begun before there was an option for it.
-_BEFORE = {"metric": "accuracy"}
+_BEFORE = {"metric": "accuracy", "hours": None}
 
 
 def read_config(argv: Sequence[str] | None) -> SearchConfig:
@@ -113,6 +113,8 @@ def _recorded(path: Path, text: str) -> SearchConfig:
         if set(told) != kept:
             raise InvalidConfiguration(f"other options: {', '.join(sorted(set(told) ^ kept))}")
         unknown = [name for name, known in (("agent", agents.AGENTS), ("space", SPACES)) if told[name] not in known]
+        if told["hours"] is not None:
+            told = {name: value for name, value in told.items() if name not in SCHEDULED}
         if not unknown:
             return SearchConfig(**{**told, "output": path, "resume": path, "extend": False})
     except (TypeError, ValueError, InvalidConfiguration) as error:

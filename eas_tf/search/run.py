@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eas_tf.backend import use_tensorflow
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.fields import check_names
-from eas_tf.runs.progress import Progress
+from eas_tf.runs.progress import ClockProgress, Progress
 from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Network, Record
 from eas_tf.search.config import SearchConfig
@@ -86,8 +86,10 @@ def run(config: SearchConfig | None = None, progress: Progress | None = None, **
     if asked.dry_run:
         raise InvalidConfiguration("`dry_run` is for the command line; see `eas_tf.search.dry_run.estimate`.")
     plan = Plan.of(asked)
-    as_one_worker(plan, warnings.warn)
-    search(plan, progress or Progress(plan.networks))
+    hours = plan.config.hours
+    progress = progress or (ClockProgress(hours * 3600) if hours else Progress(plan.networks))
+    as_one_worker(plan, progress.say)
+    search(plan, progress)
     directory = plan.config.output
     record = Record(directory / "run.sqlite")
     try:

@@ -151,6 +151,11 @@ class Training:
 
     A deadline may end it within an epoch.
 
+    Attributes:
+        epoch: How many there were, the last one maybe a part of one.
+        passes: The same in passes over the training images.
+        losses: The mean loss of each.
+
     Args:
         loop: The images and devices.
         step: What a step does.
@@ -182,7 +187,7 @@ class Training:
         self._last = math.inf if seconds_left else epochs
         self._take, self._steps = loop.trace(step, batch=batch), len(step.indices) // batch
         self.losses: tuple[float, ...] = ()
-        self.epoch, progress = 0, 0.0
+        self.epoch, self.passes, progress = 0, 0.0, 0.0
         if resume_from:
             self._restore(resume_from)
             progress = resume_from.progress
@@ -220,6 +225,7 @@ class Training:
             self._pace.took(part, time.perf_counter() - before)
             first += part.steps
             self._next = self._pace.next(self._steps - first or self._steps)
+        self.passes = self.epoch + first / self._steps
         return losses[0][0] if len(losses) == 1 else sum(loss * steps for loss, steps in losses) / first
 
     def state(self, *, curve: tuple[float, ...] = (), seconds: float = 0.0) -> TrainingState:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from statistics import median
 from typing import Any, NamedTuple
 
 import keras
@@ -25,6 +26,7 @@ from eas_tf.training.kernels import (
     SynchronizedBatchNormalization,
 )
 from eas_tf.training.loop import Loop, Training, TrainingState
+from eas_tf.training.pace import Part
 from eas_tf.training.recipe import Recipe
 from eas_tf.training.steps import CrossEntropyStep
 
@@ -36,6 +38,9 @@ GoesOn = Callable[[Sequence[float]], bool]
 
 #: Called after each epoch but the last with what gives the training's state, which takes as long as copying it.
 OnState = Callable[[Callable[[], TrainingState]], None]
+
+#: Seconds in which steps are timed.
+PROBE_SECONDS = 1.0
 
 #: What an image takes in validation, at most, of what it takes in training. It is a third of the arithmetic.
 VALIDATION_COST = 0.5
@@ -78,6 +83,8 @@ class Trained:
     """What the metric says after each epoch, where somebody decided whether it goes on."""
     stopped: bool = False
     """Whether it did not go on."""
+    epochs: float = 0.0
+    """Passes over the training images."""
 
 
 class Trainer:
@@ -163,7 +170,21 @@ class Trainer:
             losses=training.losses,
             curve=curve if goes_on else (),
             stopped=not training.ended,
+            epochs=training.passes,
         )
+
+    def seconds_of_step(self, graph: LayerGraph, recipe: Recipe) -> float:
+        """What a step of a network's training takes here, by a second of them."""
+        check_fork()
+        self._check_memory(graph, recipe.batch)
+        step, end = self._step(graph, recipe), time.perf_counter() + PROBE_SECONDS
+        take = self._loop.trace(step, batch=recipe.batch)
+        seconds: list[float] = []
+        while time.perf_counter() < end or len(seconds) < 3:
+            before = time.perf_counter()
+            float(take(0, 0, 0, Part(1, 0.0, 1.0)))
+            seconds.append(time.perf_counter() - before)
+        return median(seconds[1:])  # the first one is slower
 
     def evaluate(self, graph: LayerGraph) -> tuple[float, float]:
         """Accuracy (a fraction) and mean cross-entropy (nats) of a network on the validation images."""

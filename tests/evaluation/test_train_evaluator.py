@@ -119,6 +119,9 @@ def test_children_that_may_not_start_end_the_evaluation_after_those_that_have_st
         def started(self):
             pass
 
+        def must_end(self):
+            return False
+
     evaluator = evaluator_of(family, engine, on_child=lambda number, *_: seen.append(number), admission=One())
     with pytest.raises(Stopped, match="1 children of 2"):
         list(evaluator.evaluate([request(family, WIDER), request(family, DEEPER)]))

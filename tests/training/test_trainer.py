@@ -295,10 +295,11 @@ def test_a_network_grown_under_the_strategy_keeps_its_function_on_both_replicas(
 def test_nothing_of_a_training_stays_in_memory(trainer, start):
     """All graphs stayed, because of a gradient function that TensorFlow never forgets: megabytes for each child."""
 
-    def graphs():
-        trainer.train(start, SCRATCH, seed=0)
+    def graphs(trainings):
+        for _ in range(trainings):
+            trainer.train(start, replace(SCRATCH, epochs=1), seed=0)
         gc.collect()
         return sum(type(each).__name__ == "FuncGraph" for each in gc.get_objects())
 
-    before = graphs()
-    assert graphs() <= before
+    before = graphs(1)
+    assert graphs(4) < before + 4  # one may wait for another collection
