@@ -69,7 +69,7 @@ def test_what_means_a_value_becomes_it(name, given, expected):
         ("workers", "many", 'a whole number or "auto"'),
         ("dataset", None, "a text"),
         ("dataset", b"digits", "a text"),
-        ("agent", 3, "a text"),
+        ("agent", 3, "a text or None"),
         ("output", 3, "a path or None"),
         ("download", "yes", "True or False"),
         ("download", 1, "True or False"),

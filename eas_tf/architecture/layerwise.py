@@ -47,6 +47,9 @@ class Schedule:
 #: The paper's schedule: five insertions, then four widenings. (Its code widens first.)
 SCHEDULE = Schedule().schedule
 
+#: For searches whose parents have grown by small steps themselves.
+SMALL_STEPS = Schedule(deepen_steps=1, widen_steps=1).schedule
+
 
 class Layerwise(ABC, Generic[LayeredT]):
     """What the spaces of plain networks and of DenseNets have in common.

@@ -126,8 +126,8 @@ class SearchConfig(Schedule, ChildrenConfig):
             )
         if self.space is not None and not hasattr(space_named(self.space), "schedule"):
             raise InvalidConfiguration(
-                f"`space` {self.space} has no schedule: it decides itself how many steps an episode has, and "
-                "`deepen_steps` and `widen_steps` mean nothing there. A search needs a space that has one, such as "
+                f"`space` {self.space} has no schedule: it decides itself how many steps an episode has, and options "
+                "for these mean nothing there. A search needs a space that has one, such as "
                 f'paper; environments take any: gym.make("EAS-Surrogate-v0", space={self.space!r}).'
             )
         if self.strategy == "mirrored" and self._engine != "inline":

@@ -5,8 +5,8 @@ from typing import Self
 
 from eas_tf import data
 from eas_tf.agents import PASSING
-from eas_tf.architecture import AnySpace, Architecture, Schedule, parse_architecture, space_named, start_network
-from eas_tf.architecture.layerwise import SCHEDULE
+from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named, start_network
+from eas_tf.architecture.layerwise import SCHEDULE, SMALL_STEPS
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import SurrogateEvaluator
 from eas_tf.evaluation.fit import check_fits, check_sizes, fitting_batch
@@ -14,9 +14,6 @@ from eas_tf.registration import ENVIRONMENTS
 from eas_tf.runs.directory import check_free
 from eas_tf.search.config import ResolvedConfig, SearchConfig
 from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
-
-#: The schedule of a search by the clock: small steps, from parents that have grown by small steps.
-GROWTH = Schedule(deepen_steps=1, widen_steps=1)
 
 #: L2 of a search by the clock. The paper's is too weak for networks that are grown and trained for long on few images.
 DECAY_BY_CLOCK = 5e-4
@@ -77,7 +74,7 @@ class Plan:
         space = space_named(
             resolved.space,
             max_parameters=config.max_params,
-            schedule=resolved.schedule if config.hours is None or config.schedule != SCHEDULE else GROWTH.schedule,
+            schedule=resolved.schedule if config.hours is None or config.schedule != SCHEDULE else SMALL_STEPS,
             may_pass=resolved.agent in PASSING or None,
         )
         images, known = None, _known(config.dataset) if config.engine == "surrogate" else None

@@ -40,7 +40,7 @@ def check_whole(folder, out):
     return rows, final
 
 
-@pytest.mark.parametrize(("engine", "seconds"), [("inline", 40), pytest.param("pool", 60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("engine", "seconds"), [("inline", 25), pytest.param("pool", 60, marks=pytest.mark.slow)])
 def test_a_search_ends_with_its_time_and_a_long_last_training(tmp_path, engine, seconds):
     begun = time.monotonic()
     out, _ = run("--hours", str(seconds / 3600), "--engine", engine, "--output", str(tmp_path / "run"))

@@ -60,6 +60,7 @@ def test_of_parents_with_equal_layers_the_one_is_taken_whose_weights_are_kept(tm
     assert several > 5
 
 
+@pytest.mark.slow
 def test_weights_of_parents_stay_while_they_are_needed_and_what_is_gone_is_trained_again(tmp_path):
     whole, robbed = tmp_path / "whole", tmp_path / "robbed"
     trained = ["--engine", "inline", "--epochs", "1", "--start-epochs", "2"]

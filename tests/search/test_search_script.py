@@ -192,7 +192,7 @@ IMAGES, LABELS = np.zeros((60, 8, 8, 1), np.uint8), np.arange(60) % 3
         (["--batch", "5000"], "--batch must be at most"),
         (["--space", "huge"], "--space is one of"),
         (["--space", "nasbench201"], "--space nasbench201 has no schedule"),
-        (["--space", "nasbench201", "--deepen-steps", "3"], "--deepen-steps and --widen-steps mean nothing there"),
+        (["--space", "nasbench201", "--deepen-steps", "3"], "options for these mean nothing there"),
         (["--agent", "foo"], "--agent is one of"),
         (["--dropout", "1"], "--dropout is a share"),
         (["--widen-steps", "5000"], "--deepen-steps and --widen-steps may be 1,000 together. Received: 5 and 5000"),

@@ -45,6 +45,7 @@ def check_ends_in_order(folder, undisturbed, number, target, *, networks, pause=
     assert digest(out) == undisturbed
 
 
+@pytest.mark.slow
 def test_sigterm_to_the_whole_group(tmp_path, undisturbed):
     check_ends_in_order(tmp_path / "run", undisturbed, signal.SIGTERM, "group", networks=2)
 
