@@ -142,6 +142,7 @@ def keras_home(tmp_path):
 ODD = {"floatx": "float16", "epsilon": 0.01, "image_data_format": "channels_first", "nnx_enabled": True}
 
 
+@pytest.mark.slow
 def test_a_search_is_the_same_under_any_backend_and_keras_json(keras_home, tmp_path):
     """The workers that are started have the settings too. JAX need not be installed."""
     (tmp_path / "a").mkdir()

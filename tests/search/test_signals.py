@@ -83,6 +83,7 @@ def workers_of(process):
     return living
 
 
+@pytest.mark.slow
 def test_a_child_whose_worker_is_killed_is_trained_again(tmp_path, undisturbed):
     process = start(*LONGER, "--output", str(tmp_path / "run"))
     wait_for(lambda: len(rows(tmp_path / "run")) >= 2, process)
