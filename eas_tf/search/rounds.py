@@ -1,8 +1,9 @@
 """A search by the clock: the start network, rounds in which grown networks compete with it, one long last training.
 
 In each round the best network so far is trained on, and beside it a few children of its own, all for the same time.
-Whichever is best then is the parent of the next round. So growth is paid for only where it pays within the same time,
-and what is trained for the rest of the budget is the start network itself if nothing grown from it is better.
+The best child is the parent of the next round unless it is worse than noise explains; else the network itself goes on.
+So growth is not shown to pay before the last training, but what clearly loses within the same time is dropped, and what
+is too slow to be trained to its end is not grown.
 """
 
 import json
@@ -152,7 +153,7 @@ class Rounds:
             )
 
     def _best(self) -> Network:
-        """The network that the next round is about: the best one of the last round.
+        """The network that the next round is about, or the last training.
 
         A child counts as better as long as it is not worse than noise explains: the last training is many times as long
         as a round, and a larger network gains more from that.
