@@ -259,6 +259,18 @@ def test_an_insertion_measures_what_the_same_layers_measure_from_the_start(data)
     assert child == again == PlainCNN.parse(str(child), input_shape)
 
 
+@given(st.data())
+def test_widenings_measure_what_the_same_layers_measure_from_the_start(data):
+    input_shape, space = data.draw(st.sampled_from(INPUT_SHAPES)), SPACES["paper"]
+    parent = data.draw(plain_networks(space, input_shape))
+    possible = [i for i, layer in enumerate(parent.layers) if space.next_width(layer)]
+    child = space.climbed(parent, data.draw(st.sets(st.sampled_from(possible))) if possible else ())
+    again = PlainCNN(child.layers, input_shape)
+    assert (child.shapes, child.parameter_counts) == (again.shapes, again.parameter_counts)
+    assert (child.parameter_count, child.multiply_adds) == (again.parameter_count, again.multiply_adds)
+    assert child == again
+
+
 def test_layers_are_equal_if_class_and_sizes_are_in_every_process():
     layers = Conv(10, 3), Conv(10, 3, 2), Dense(10), Softmax(10), Pool(2, 2, "MAX"), Pool(2, 2, "AVG")
     assert len({*layers, *pickle.loads(pickle.dumps(layers))}) == len(layers)

@@ -124,7 +124,21 @@ class PlainCNN:
         Raises:
             IllegalTransformation: If there is no such layer, or it is not narrower than `width`.
         """
-        return type(self)(with_wider_layer(self.layers, layer, width), self.input_shape)
+        return self.with_widths(with_wider_layer(self.layers, layer, width))
+
+    def with_widths(self, layers: Sequence[Layer]) -> Self:
+        """The network with the same layers, some of them of other widths."""
+        # So their order and the sides of maps need no check, and only behind other widths there is something to count.
+        shapes, counts, before, changed = [], [], self.input_shape, False
+        for layer, old, shape, count in zip(layers, self.layers, self.shapes, self.parameter_counts, strict=True):
+            after, weights = shape, count
+            if changed or layer is not old:
+                after, weights = layer.output_shape(before), layer.parameter_count(before)
+                changed = after != shape
+            shapes.append(after)
+            counts.append(weights)
+            before = after
+        return self._unchecked(tuple(layers), tuple(shapes), tuple(counts), sum(counts))
 
     def deepened(self, block: int, position: int, kernel: int | None) -> Self:
         """The network with a new layer, as wide as what reaches it, with stride 1.
@@ -159,14 +173,21 @@ class PlainCNN:
     def _with_identity(self, index: int, layer: Layer) -> Self:
         """The network with a new layer that gives the shape which reaches it, or its features as a vector."""
         # So nothing that was checked and measured of the other layers changes, and it is not done again.
-        before, child = self.shape_before(index), object.__new__(type(self))
+        before = self.shape_before(index)
         count = layer.parameter_count(before)
+        return self._unchecked(
+            (*self.layers[:index], layer, *self.layers[index:]),
+            (*self.shapes[:index], layer.output_shape(before), *self.shapes[index:]),
+            (*self.parameter_counts[:index], count, *self.parameter_counts[index:]),
+            self.parameter_count + count,
+        )
+
+    def _unchecked(
+        self, layers: tuple[Layer, ...], shapes: tuple[Shape, ...], counts: tuple[int, ...], count: int
+    ) -> Self:
+        child = object.__new__(type(self))
         child.__dict__.update(
-            layers=(*self.layers[:index], layer, *self.layers[index:]),
-            input_shape=self.input_shape,
-            shapes=(*self.shapes[:index], layer.output_shape(before), *self.shapes[index:]),
-            parameter_counts=(*self.parameter_counts[:index], count, *self.parameter_counts[index:]),
-            parameter_count=self.parameter_count + count,
+            layers=layers, input_shape=self.input_shape, shapes=shapes, parameter_counts=counts, parameter_count=count
         )
         return child
 

@@ -119,7 +119,7 @@ class PlainSpace(Layerwise[PlainCNN]):
 
     def climbed(self, architecture: PlainCNN, indices: Iterable[int]) -> PlainCNN:
         """The network with these layers on their next rungs, whatever the limits say."""
-        return PlainCNN(tuple(climbed(architecture.layers, indices, self.next_width)), architecture.input_shape)
+        return architecture.with_widths(climbed(architecture.layers, indices, self.next_width))
 
     def deepen_mask(self, architecture: PlainCNN) -> bytes:
         """For each block, position and kernel number in C order whether a layer may be inserted there.
