@@ -1,9 +1,9 @@
 """What a budget buys: searches and simple ways of training, each with the same time on the same images and machine.
 
 The ways take turns, seed by seed, each in a process of its own, which begins to count when it starts and stops when the
-test images are classified. What is done is in `OUT/results.csv` and is not done again.
+test images are classified. What is done is in `OUT/results.csv` and is not done again; a picture of it is beside.
 
-    python scripts/compare_budget.py --dataset mine.npz --minutes 15 --seeds 3 --out budget
+    python scripts/compare_budget.py --dataset mine.npz --minutes 5 15 --seeds 3 --out budget
 
 | way | what it is |
 |---|---|
@@ -23,12 +23,17 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import product
+from math import inf
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import psutil
 import tyro
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from eas_tf.data import CropAndFlip
 from eas_tf.errors import InvalidConfiguration, exit_code
@@ -58,8 +63,8 @@ class Compare:
     """A known data set, or a path to an .npz file."""
     crop_and_flip: CropAndFlip = "auto"
     """As for scripts/search.py."""
-    minutes: float = 1.0
-    """Of each training."""
+    minutes: tuple[float, ...] = (1.0,)
+    """Of each training: one budget or several."""
     seeds: int = 3
     """0, 1, ..."""
     ways: tuple[Way, ...] = ("ours", "start", "fit")
@@ -72,7 +77,7 @@ class Compare:
     """Of that one."""
 
     def __post_init__(self) -> None:
-        if self.seeds < 1 or not self.minutes > 0:
+        if self.seeds < 1 or not self.minutes or not all(0 < minutes < inf for minutes in self.minutes):
             raise InvalidConfiguration(
                 f"--seeds must be at least 1, --minutes positive. Received: {self.seeds}, {self.minutes}"
             )
@@ -82,18 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Do what is not done, and print a Markdown table."""
     compare = tyro.cli(Compare, args=argv, prog="compare_budget.py")
     if compare.one:
-        print(json.dumps(WAYS[compare.one](compare, Clock(compare.minutes * 60))), flush=True)
+        print(json.dumps(WAYS[compare.one](compare, Clock(compare.minutes[0] * 60))), flush=True)
         return 0
     compare.out.mkdir(parents=True, exist_ok=True)
     file = compare.out / "results.csv"
     rows = read(file)
-    for seed in range(compare.seeds):
-        for way in compare.ways:
-            if (way, str(seed)) not in {(row["way"], row["seed"]) for row in rows}:
-                rows.append(measured(compare, way, seed))
-                write(file, rows)
-                print(", ".join(f"{name} {rows[-1][name]}" for name in COLUMNS), flush=True)
+    for seed, minutes, way in product(range(compare.seeds), compare.minutes, compare.ways):
+        if not any((row["way"], int(row["seed"]), float(row["minutes"])) == (way, seed, minutes) for row in rows):
+            rows.append(measured(compare, way, seed, minutes))
+            write(file, rows)
+            print(", ".join(f"{name} {rows[-1][name]}" for name in COLUMNS), flush=True)
     print(table(rows))
+    draw(rows, compare.out / "results.png")
     return 0
 
 
@@ -113,18 +118,18 @@ class Clock:
         return min(1.0, max(0.0, 1 - self.left() / ((1 - TEST_SHARE) * self.seconds)))
 
 
-def measured(compare: Compare, way: Way, seed: int) -> dict[str, Any]:
+def measured(compare: Compare, way: Way, seed: int, minutes: float) -> dict[str, Any]:
     """Run one way in a process of its own."""
     command = [sys.executable, __file__, "--one", way, "--seed", str(seed), "--out", str(compare.out)]
     command += ["--dataset", compare.dataset, "--crop-and-flip", compare.crop_and_flip]
-    command += ["--minutes", str(compare.minutes), *(["--options", *compare.options] if compare.options else [])]
+    command += ["--minutes", str(minutes), *(["--options", *compare.options] if compare.options else [])]
     before = time.monotonic()
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     told = json.loads(done.stdout.splitlines()[-1])
     return {
         "way": way,
         "seed": str(seed),
-        "minutes": compare.minutes,
+        "minutes": minutes,
         "took": round(time.monotonic() - before, 1),
     } | told
 
@@ -147,17 +152,53 @@ def write(file: Path, rows: Sequence[dict[str, Any]]) -> None:
     partial.replace(file)
 
 
+def results(rows: Sequence[dict[str, Any]]) -> dict[tuple[float, str], list[dict[str, Any]]]:
+    """What each way gave in each budget."""
+    found: dict[tuple[float, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        found.setdefault((float(row["minutes"]), row["way"]), []).append(row)
+    return found
+
+
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Means and standard deviations, a line for each way."""
-    lines = ["| way | test accuracy: mean | standard deviation | each seed | parameters |", "|---|---|---|---|---|"]
-    for way in dict.fromkeys(row["way"] for row in rows):
-        of_way = [row for row in rows if row["way"] == way]
-        found = [100 * float(row["test_accuracy"]) for row in of_way]
+    """Means and standard deviations, a line for each budget and way."""
+    lines = ["| minutes | way | test accuracy: mean | standard deviation | each seed | parameters |"]
+    lines.append("|---|---|---|---|---|---|")
+    for (minutes, way), some in results(rows).items():
+        found = [100 * float(row["test_accuracy"]) for row in some]
         spread = f"{stdev(found):.2f}" if len(found) > 1 else ""
-        sizes = ", ".join(f"{int(row['parameters']):,}" for row in of_way)
+        sizes = ", ".join(f"{int(row['parameters']):,}" for row in some)
         each = ", ".join(f"{value:.2f}" for value in found)
-        lines.append(f"| {way} | {fmean(found):.2f} % | {spread} | {each} | {sizes} |")
+        lines.append(f"| {minutes:g} | {way} | {fmean(found):.2f} % | {spread} | {each} | {sizes} |")
     return "\n".join(lines)
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Test accuracy against minutes: the mean of each way, and from the lowest to the highest seed."""
+    figure = Figure(figsize=(7, 4.2), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    found = results(rows)
+    ways = list(dict.fromkeys(way for _, way in found))
+    for number, way in enumerate(ways):
+        budgets = sorted(minutes for minutes, each in found if each == way)
+        values = [[100 * float(row["test_accuracy"]) for row in found[minutes, way]] for minutes in budgets]
+        mean = np.array([fmean(some) for some in values])
+        ends = mean - [min(some) for some in values], np.array([max(some) for some in values]) - mean
+        # Side by side, where several ways have the same budget.
+        x = np.array(budgets) * 1.03 ** (number - (len(ways) - 1) / 2)
+        axes.errorbar(x, mean, ends, fmt="o-", color=f"C{number}", capsize=3, linewidth=1.2, label=way)
+    budgets = sorted({minutes for minutes, _ in found})
+    axes.set_xscale("log")
+    axes.set_xlim(budgets[0] / 1.5, budgets[-1] * 1.5)
+    axes.set_xticks(budgets, [f"{minutes:g}" for minutes in budgets])
+    axes.minorticks_off()
+    axes.set_xlabel("minutes")
+    axes.set_ylabel("test accuracy, %")
+    axes.grid(axis="y", linewidth=0.4, alpha=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    figure.savefig(path)
 
 
 def told(model: "keras.Model", images: "ImageData", network: str = "") -> dict[str, Any]:
@@ -192,14 +233,14 @@ def searched(compare: Compare, command: Sequence[str], folder: Path) -> Any:
 
 def ours(compare: Compare, clock: Clock) -> dict[str, Any]:
     """`scripts/search.py --hours`."""
-    folder = compare.out / f"ours-{compare.seed}"
+    folder = compare.out / f"ours-{compare.minutes[0]:g}-{compare.seed}"
     best = searched(compare, ["--hours", str((clock.begun + clock.seconds - time.monotonic()) / 3600)], folder)
     return told(loaded(folder / "best.keras"), images_of(compare), best.architecture)
 
 
 def paper(compare: Compare, clock: Clock) -> dict[str, Any]:
     """The paper's schedule, then the training of what it found."""
-    folder = compare.out / f"paper-{compare.seed}"
+    folder = compare.out / f"paper-{compare.minutes[0]:g}-{compare.seed}"
     hours = str(clock.seconds / 7200)
     best = searched(compare, ["--max-hours", hours, "--epochs", "3", "--start-epochs", "8"], folder)
     epochs = max(1, int(clock.left() / (best.seconds / best.epochs)))
@@ -230,8 +271,8 @@ def start(compare: Compare, clock: Clock) -> dict[str, Any]:
             dataset=compare.dataset,
             crop_and_flip=compare.crop_and_flip,
             seed=compare.seed,
-            hours=compare.minutes / 60,  # with the recipe of such a search
-            output=compare.out / f"start-{compare.seed}",
+            hours=compare.minutes[0] / 60,  # with the recipe of such a search
+            output=compare.out / f"start-{compare.minutes[0]:g}-{compare.seed}",
         )
         plan = Plan.of(config)
         configure(pick_threads(plan.start.input_shape, usable_cores()), usable_cores())
@@ -254,7 +295,11 @@ def tuned(compare: Compare, clock: Clock) -> dict[str, Any]:
     import simple_ways
 
     images = images_of(compare)
-    folder = {"directory": str(compare.out), "project_name": f"{compare.one}-{compare.seed}", "overwrite": True}
+    folder = {
+        "directory": str(compare.out),
+        "project_name": f"{compare.one}-{compare.minutes[0]:g}-{compare.seed}",
+        "overwrite": True,
+    }
     model = simple_ways.tuned(images, clock, compare.seed, folder, hyperband=compare.one == "hyperband")
     return told(model, images, "plain network of KerasTuner")
 

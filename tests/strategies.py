@@ -90,19 +90,25 @@ def densenets(
     return DenseNet(draw(st.sampled_from(KINDS)), (*layers, Softmax(draw(st.integers(1, 20)))), input_shape)
 
 
+def unlimited(space: PlainSpace | DenseNetSpace) -> PlainSpace | DenseNetSpace:
+    """The space without limits that networks grow into."""
+    return replace(space, max_parameters=None, max_multiply_adds=None)
+
+
 @st.composite
 def densenets_in_spaces(draw: st.DrawFn) -> tuple[DenseNet, DenseNetSpace]:
     """A DenseNet, and a space with random limits around it, which it often keeps exactly."""
     space = draw(st.sampled_from([*DENSENET_SPACES.values()]))
     shape = draw(st.sampled_from(INPUT_SHAPES))
     architecture = draw(densenets(space.growth_rates, shape, blocks=space.max_blocks))
-    parameters = architecture.parameter_count
+    parameters, multiply_adds = architecture.parameter_count, architecture.multiply_adds
     space = replace(
         space,
         max_blocks=len(architecture.blocks) + draw(st.integers(0, 1)),
         block_length=max(map(len, architecture.blocks)) + draw(st.integers(0, 3)),
         max_layers=len(architecture.layers) + draw(st.integers(0, 6)),
         max_parameters=draw(st.one_of(st.none(), st.integers(parameters, 2 * parameters))),
+        max_multiply_adds=draw(st.one_of(st.none(), st.integers(multiply_adds, 2 * multiply_adds))),
         rederive=draw(st.booleans()),
     )
     return architecture, space
@@ -111,19 +117,18 @@ def densenets_in_spaces(draw: st.DrawFn) -> tuple[DenseNet, DenseNetSpace]:
 @st.composite
 def limited_spaces(draw: st.DrawFn, space: PlainSpace, architecture: PlainCNN) -> PlainSpace:
     """The space with random limits that `architecture` keeps, often exactly."""
-    parameters = architecture.parameter_count
-    widest = descendant(architecture, legal_widenings(architecture, replace(space, max_parameters=None)))
-    limit = st.one_of(
-        st.none(),
-        st.integers(parameters, widest.parameter_count),
-        st.integers(widest.parameter_count, 20 * widest.parameter_count),
-    )
+    widest = descendant(architecture, legal_widenings(architecture, unlimited(space)))
+
+    def limit(least: int, most: int) -> st.SearchStrategy[int | None]:
+        return st.one_of(st.none(), st.integers(least, most), st.integers(most, 20 * most))
+
     return replace(
         space,
         max_blocks=len(architecture.blocks) + draw(st.integers(0, 1)),
         block_length=max(map(len, architecture.blocks)) + draw(st.integers(0, 3)),
         max_layers=len(architecture.layers) + draw(st.integers(0, 6)),
-        max_parameters=draw(limit),
+        max_parameters=draw(limit(architecture.parameter_count, widest.parameter_count)),
+        max_multiply_adds=draw(limit(architecture.multiply_adds, widest.multiply_adds)),
     )
 
 

@@ -7,6 +7,7 @@ changes the shape of what passes through it, and how many weights it trains.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from math import prod
 from numbers import Integral
 from typing import Any, ClassVar, Literal, Protocol, Self, TypeAlias, TypeVar
 
@@ -155,6 +156,10 @@ class Conv(Written):
         """Trainable weights: kernel `[k, k, in, out]`, and batch norm's gamma and beta."""
         return self.kernel**2 * shape[2] * self.filters + 2 * self.filters
 
+    def multiply_adds(self, shape: Shape) -> int:
+        """Multiplications with a weight, for one image."""
+        return self.kernel**2 * shape[2] * prod(self.output_shape(shape))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool(_WithoutWidth, Written):
@@ -185,6 +190,10 @@ class Pool(_WithoutWidth, Written):
 
     def parameter_count(self, shape: Shape) -> int:  # noqa: ARG002 - the same call for every layer
         """Pooling trains nothing."""
+        return 0
+
+    def multiply_adds(self, shape: Shape) -> int:  # noqa: ARG002 - the same call for every layer
+        """And multiplies with no weight."""
         return 0
 
 
@@ -221,7 +230,11 @@ class Dense(Written):
 
     def parameter_count(self, shape: Shape) -> int:
         """Trainable weights: kernel `[in, units]`, and batch norm's gamma and beta."""
-        return shape[0] * shape[1] * shape[2] * self.units + 2 * self.units
+        return prod(shape) * self.units + 2 * self.units
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Multiplications with a weight, for one image."""
+        return prod(shape) * self.units
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -247,7 +260,11 @@ class Softmax(_WithoutWidth, Written):
 
     def parameter_count(self, shape: Shape) -> int:
         """Trainable weights: kernel `[in, classes]` and a bias for each class."""
-        return (shape[0] * shape[1] * shape[2] + 1) * self.classes
+        return (prod(shape) + 1) * self.classes
+
+    def multiply_adds(self, shape: Shape) -> int:
+        """Multiplications with a weight, for one image."""
+        return prod(shape) * self.classes
 
 
 Layer: TypeAlias = Conv | Pool | Dense | Softmax

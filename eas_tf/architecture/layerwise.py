@@ -47,9 +47,6 @@ class Schedule:
 #: The paper's schedule: five insertions, then four widenings. (Its code widens first.)
 SCHEDULE = Schedule().schedule
 
-#: For searches whose parents have grown by small steps themselves.
-SMALL_STEPS = Schedule(deepen_steps=1, widen_steps=1).schedule
-
 
 class Layerwise(ABC, Generic[LayeredT]):
     """What the spaces of plain networks and of DenseNets have in common.
@@ -65,11 +62,12 @@ class Layerwise(ABC, Generic[LayeredT]):
     block_length: int
     max_layers: int
     max_parameters: int | None
+    max_multiply_adds: int | None
     schedule: tuple[str, ...]
     may_pass: bool
 
     def __post_init__(self) -> None:
-        for limit in ("max_blocks", "block_length", "max_layers", "max_parameters"):
+        for limit in ("max_blocks", "block_length", "max_layers", "max_parameters", "max_multiply_adds"):
             value = getattr(self, limit)
             if value is not None and value < 1:
                 raise InvalidConfiguration(f"`{limit}` must be at least 1. Received: {value}")
@@ -150,19 +148,34 @@ class Layerwise(ABC, Generic[LayeredT]):
     def widen_mask(self, architecture: LayeredT) -> bytes:
         """For each of `max_layers` layers whether it may be widened, such that every choice among them is legal.
 
-        Near the parameter limit that is the set which takes the layers with the cheapest next rung first.
+        Near a limit that is the set which takes the layers with the cheapest next rung first.
         """
         possible = [i for i, layer in enumerate(architecture.layers) if self.next_width(layer) is not None]
+        if self.is_limited:
+            possible = _affordable(possible, lambda some: self._fullness_of(self.climbed(architecture, some)))
         mask = bytearray(self.max_layers)
-        for index in _affordable(
-            possible, lambda some: self.climbed(architecture, some).parameter_count, self.max_parameters
-        ):
+        for index in possible:
             mask[index] = 1
         return bytes(mask)
 
-    def affords(self, parameters: int) -> bool:
-        """Whether a network may have so many trainable weights."""
-        return self.max_parameters is None or parameters <= self.max_parameters
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit that networks grow into."""
+        return self.max_parameters is not None or self.max_multiply_adds is not None
+
+    def fullness(self, parameters: int, multiply_adds: int) -> float:
+        """What a network takes of the limit that it comes nearest to; more than 1 if it exceeds one."""
+        return max(
+            0.0 if self.max_parameters is None else parameters / self.max_parameters,
+            0.0 if self.max_multiply_adds is None else multiply_adds / self.max_multiply_adds,
+        )
+
+    def _fullness_of(self, architecture: LayeredT) -> float:
+        return self.fullness(architecture.parameter_count, architecture.multiply_adds)
+
+    def affords(self, architecture: LayeredT) -> bool:
+        """Whether a network is within the limits that it may grow into."""
+        return self._fullness_of(architecture) <= 1
 
     def too_large(self, architecture: LayeredT) -> str | None:
         """Which of the limits the network exceeds, if any."""
@@ -172,8 +185,12 @@ class Layerwise(ABC, Generic[LayeredT]):
             return f"a block has more than {self.block_length} layers"
         if len(architecture.layers) > self.max_layers:
             return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
-        if not self.affords(architecture.parameter_count):
-            return f"it has {architecture.parameter_count:,} parameters, at most {self.max_parameters:,} are allowed"
+        for what, most, has in (
+            ("parameters", self.max_parameters, architecture.parameter_count),
+            ("multiply-adds", self.max_multiply_adds, architecture.multiply_adds),
+        ):
+            if most is not None and has > most:
+                return f"it has {has:,} {what}, at most {most:,} are allowed"
         return None
 
 
@@ -193,19 +210,18 @@ def climbed(layers: Sequence[AnyLayer], indices: Iterable[int], next_width: Call
     return wider
 
 
-def _affordable(possible: Sequence[int], parameters: Callable[[Sequence[int]], int], most: int | None) -> list[int]:
+def _affordable(possible: Sequence[int], fullness: Callable[[Sequence[int]], float]) -> list[int]:
     """The layers that may be widened under a limit, such that any of them may be together: the cheapest first.
 
     Args:
         possible: Indices of the layers that have a next rung.
-        parameters: The trainable weights of the network with these layers widened. More layers, more weights.
-        most: The limit, or None.
+        fullness: What the network with these layers widened takes of the limit. More layers take more.
     """
-    if most is None or parameters(possible) <= most:
+    if fullness(possible) <= 1:
         return [*possible]
-    costs = {index: parameters([index]) for index in possible}
+    costs = {index: fullness([index]) for index in possible}
     chosen: list[int] = []
     for index in sorted(possible, key=lambda index: (costs[index], index)):
-        if parameters([*chosen, index]) <= most:
+        if fullness([*chosen, index]) <= 1:
             chosen.append(index)
     return chosen

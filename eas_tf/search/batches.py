@@ -1,28 +1,23 @@
 """The agent, the environments and the networks, batch by batch."""
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
-from eas_tf.agents import make_agent
-from eas_tf.agents.answers import state_of
-from eas_tf.agents.base import Agent, Outcome
-from eas_tf.envs.transition import reward
+from eas_tf.agents.base import Agent
 from eas_tf.errors import RunDamaged
-from eas_tf.evaluation import Request, Result, SurrogateEvaluator
+from eas_tf.evaluation import Request, Result
 from eas_tf.evaluation.cache import ResultCache
 from eas_tf.evaluation.child import Child
 from eas_tf.evaluation.engine import Engine
 from eas_tf.evaluation.families import Families
 from eas_tf.evaluation.train import TrainEvaluator
-from eas_tf.runs.directory import GENERATIONS, RunDirectory
+from eas_tf.runs.directory import RunDirectory
 from eas_tf.runs.progress import Progress
 from eas_tf.runs.record import Batch, Network
 from eas_tf.search.ending import accuracy as accuracy
 from eas_tf.search.episodes import chosen_parents, make_envs, play
+from eas_tf.search.learning import Learning
 from eas_tf.search.limits import Limits
 from eas_tf.search.networks import Networks, grown_from
 from eas_tf.search.plan import Plan
@@ -58,10 +53,7 @@ class Batches:
     ) -> None:
         self._plan, self._run, self._engine, self._cache = plan, run, engine, cache
         self._limits, self._networks, self._progress = limits, networks, progress
-        self._batches = {batch.id: batch for batch in run.record.batches()}
-        seeds = np.random.SeedSequence(plan.config.seed).spawn(3)
-        self._start_seed, self._env_seed = (int(seed.generate_state(1)[0] >> 1) for seed in seeds[:2])
-        self._rng = np.random.default_rng(seeds[2])
+        self._learning = Learning(plan, run, networks, progress)
 
     def run(self) -> None:
         """All that is left.
@@ -70,36 +62,14 @@ class Batches:
             Stopped: If it shall end before.
         """
         self._progress.begin(len(self._networks), self._limits.seconds_left)
-        agent, learned = self._agent(), 0  # first, because what is no agent is refused here
-        self._networks.train_start(self._start_seed)
-        for batch in sorted(self._batches.values(), key=lambda batch: -batch.id):
-            if batch.state and (state := self._state(batch)) is not None:
-                agent.restore(state)
-                learned = batch.id
-                break
+        agent = self._learning.agent()  # first, because what is no agent is refused here
+        self._networks.train_start(self._learning.start_seed)
+        learned = self._learning.restore(agent)
         for slot in self._slots():
             if slot.number > learned:
                 if slot.place == 0 and slot.stage > 1 and self._plan.config.controller == "reset":
-                    agent = self._agent()
+                    agent = self._learning.agent()
                 self._play(slot, agent)
-
-    def _state(self, batch: Batch) -> dict[str, np.ndarray] | None:
-        state = self._run.read_state(batch)
-        finished = sum(bool(each.state) for each in self._batches.values())
-        if state is None and batch.id > finished - GENERATIONS:
-            self._progress.say(
-                f"{self._run.path / batch.state} is damaged or not there: the agent learns again from the record, from "
-                "the batch before."
-            )
-        return state
-
-    def _agent(self) -> Agent:
-        envs = make_envs(self._plan, 1, SurrogateEvaluator(self._plan.space))
-        agent = make_agent(
-            self._plan.config.agent, envs.single_observation_space, envs.single_action_space, rng=self._rng
-        )
-        self._networks.population = agent.population
-        return agent
 
     def _slots(self) -> Iterator[_Slot]:
         """The batches of all stages: as large as they were, and to come as large as they may be."""
@@ -108,39 +78,30 @@ class Batches:
             place = 0
             while left > 0:
                 number += 1
-                begun = self._batches.get(number)
+                begun = self._learning.batches.get(number)
                 size = begun.size if begun and begun.stage == stage else min(BATCH_OF_NETWORKS, left)
                 yield _Slot(number=number, stage=stage, place=place, size=size)
                 left, place = left - size, place + 1
 
     def _parent(self, slot: _Slot) -> int:
         """The network that the children of a batch grow from, unless the agent chooses others."""
-        every = self._plan.config.restart_every
-        if slot.number in self._batches:
-            return self._batches[slot.number].parent
+        every, batches = self._plan.config.restart_every, self._learning.batches
+        if slot.number in batches:
+            return batches[slot.number].parent
         if slot.place == 0:
             return self._networks.promote(slot.stage) if slot.stage > 1 else 0
-        return self._networks.best.id if every and slot.place % every == 0 else self._batches[slot.number - 1].parent
+        return self._networks.best.id if every and slot.place % every == 0 else batches[slot.number - 1].parent
 
     def _parents(self, slot: _Slot, before: Sequence[Network], agent: Agent) -> list[int]:
         """The network that each child of a batch grows from."""
-        chosen = chosen_parents(agent, [self._outcome(network) for network in before], slot.size)
+        chosen = chosen_parents(agent, self._learning.outcomes(before), slot.size)
         if chosen is None:
             return [self._parent(slot)] * slot.size
         parents = grown_from(before, agent.population)
         return [parents[before[place].architecture] for place in chosen]
 
-    def _outcome(self, network: Network) -> Outcome:
-        parent = "" if network.parent is None else self._networks[network.parent].architecture
-        return Outcome(
-            architecture=network.architecture,
-            reward=reward(network.score, self._plan.validation_images),
-            parent=parent,
-            failure=network.failure,
-        )
-
     def _play(self, slot: _Slot, agent: Agent) -> None:
-        self._commit(Batch(id=slot.number, stage=slot.stage, parent=self._parent(slot), size=slot.size))
+        self._learning.begin(Batch(id=slot.number, stage=slot.stage, parent=self._parent(slot), size=slot.size))
         # The best of a stage comes before the batches of the next, and belongs to no batch.
         before = [n for n in self._networks.all if n.batch < slot.number and n.stage <= slot.stage]
         parents, first = self._parents(slot, before, agent), len(before)
@@ -159,9 +120,9 @@ class Batches:
             if network.parent in parents:
                 evaluator.remember(self._networks.request(network.id), result_of(network))
         envs = make_envs(self._plan, slot.size, evaluator)
-        envs.reset(seed=self._env_seed + len(children))
+        envs.reset(seed=self._learning.env_seed + len(children))
         outcomes, learned = play(envs, agent, [self._networks.architecture(parent) for parent in parents])
-        self._learned(slot, outcomes, learned, agent)
+        self._learning.end(slot.number, outcomes, learned, agent)
 
     def _finished(self, slot: _Slot, first: int, number: int, request: Request, child: Child) -> None:
         finished = row(
@@ -199,28 +160,3 @@ class Batches:
                 "begin a new run."
             )
         return result_of(network)
-
-    def _learned(self, slot: _Slot, outcomes: Sequence[Outcome], learned: dict[str, float], agent: Agent) -> None:
-        mean = float(np.mean([outcome.reward for outcome in outcomes]))
-        name, digest = self._run.write_state(slot.number, state_of(agent))
-        self._commit(
-            Batch(
-                id=slot.number,
-                stage=slot.stage,
-                parent=self._batches[slot.number].parent,
-                size=slot.size,
-                reward=mean,
-                learned=json.dumps(learned),
-                state=name,
-                sha256=digest,
-            )
-        )
-        self._run.forget_checkpoints()
-        self._run.forget_states(before=slot.number - GENERATIONS + 1)
-        self._run.copy_record()
-        account = "".join(f", {name} {value:.4g}" for name, value in learned.items())
-        self._progress.say(f"batch of {slot.size}: mean reward {mean:.3f}{account}")
-
-    def _commit(self, batch: Batch) -> None:
-        self._run.record.add(batch, seconds=self._networks.seconds())
-        self._batches[batch.id] = batch

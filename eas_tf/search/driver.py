@@ -119,7 +119,7 @@ def _engine(plan: Plan, trainer: Trainer | None, progress: Progress) -> Engine:
         return LookupEngine(SurrogateEvaluator(plan.space))
 
     def on_epoch(epoch: int, loss: float) -> None:
-        progress.epoch(epoch, plan.recipe.epochs, loss)
+        progress.epoch(epoch, plan.recipe.epochs if plan.config.hours is None else None, loss)
 
     folder = plan.config.output
     return make_engine(

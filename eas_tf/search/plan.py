@@ -6,7 +6,6 @@ from typing import Self
 from eas_tf import data
 from eas_tf.agents import PASSING
 from eas_tf.architecture import AnySpace, Architecture, parse_architecture, space_named, start_network
-from eas_tf.architecture.layerwise import SCHEDULE, SMALL_STEPS
 from eas_tf.errors import InvalidConfiguration
 from eas_tf.evaluation import SurrogateEvaluator
 from eas_tf.evaluation.fit import check_fits, check_sizes, fitting_batch
@@ -74,7 +73,7 @@ class Plan:
         space = space_named(
             resolved.space,
             max_parameters=config.max_params,
-            schedule=resolved.schedule if config.hours is None or config.schedule != SCHEDULE else SMALL_STEPS,
+            schedule=resolved.schedule,
             may_pass=resolved.agent in PASSING or None,
         )
         images, known = None, _known(config.dataset) if config.engine == "surrogate" else None

@@ -3,7 +3,9 @@
 Pure arithmetic. All moments are seconds of work on the run, those of earlier processes included.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil, log
 
 #: What the training of the start network is of the whole.
 START = 0.08
@@ -11,17 +13,23 @@ START = 0.08
 #: What is gone of the whole when the last training begins, which is that of the network that was found.
 FOUND = 0.35
 
-#: Rounds of comparison, if there is time for so many.
-ROUNDS = 4
+#: How many times as long as its parent's an epoch of a child takes at most, if there is time for smaller steps.
+GROWTH = 4.0
+
+#: And at least: less is not worth a round.
+LEAST_GROWTH = 1.3
 
 #: Seconds below which a training says nothing: a network is built in one or two.
 LEAST_SECONDS = 1.5
 
 #: Passes over the training images below which a training says nothing.
-LEAST_EPOCHS = 1.5
+LEAST_EPOCHS = 2.0
+
+#: Passes beyond which it is better to compare more networks.
+ENOUGH_EPOCHS = 8.0
 
 #: Passes that the last training must be able to make: larger networks are not grown.
-FINAL_EPOCHS = 60.0
+FINAL_EPOCHS = 35.0
 
 #: Seconds for the report and the pictures.
 REPORT_SECONDS = 5.0
@@ -66,29 +74,56 @@ class Timetable:
         """When no network is compared any more."""
         return self._at(FOUND)
 
-    def most(self, now: float, seconds: float, slowdown: float) -> float:
-        """Seconds that a pass of a child over the images may take in the last training, to be worth a comparison.
+    def most(self, now: float) -> float:
+        """Seconds that an epoch of a network may take, so that the last training passes over the images often enough.
 
         Args:
             now: The moment.
-            seconds: Of its training in the comparison.
-            slowdown: How many times as long a step takes there as in the last training.
         """
-        final = (self.end - max(now, self.found)) / FINAL_EPOCHS
-        return min(final, seconds / (LEAST_EPOCHS * slowdown))
+        return (self.end - max(now, self.found)) / FINAL_EPOCHS
 
-    def comparison(self, now: float, rounds: int, waves: int, overhead: float) -> float | None:
-        """Seconds of training for each network of the next round; None if the last training comes next.
+    def round(self, now: float, room: float, least: Callable[[float], float]) -> tuple[float, float] | None:
+        """Seconds of the next round, and how many times as long as its parent's an epoch of a child may take in it.
+
+        Networks of each round are larger than those of the one before, and get more time in proportion.
 
         Args:
             now: The moment.
-            rounds: That there were.
-            waves: How many networks of a round are trained one after the other.
-            overhead: Seconds for each beside its training.
+            room: How many times as long as it does now an epoch may take in the end.
+            least: Seconds below which a round says nothing, by that growth.
+
+        Returns:
+            None if the last training comes next.
         """
         left = self.found - now
-        for more in range(max(1, ROUNDS - rounds), 0, -1):
-            seconds = left / (more * waves) - overhead
-            if seconds >= max(LEAST_SECONDS, LEAST_EPOCHS * self.epoch):
-                return seconds
+        if room < LEAST_GROWTH:
+            return None
+        for more in range(ceil(log(room, GROWTH)), 0, -1):
+            growth = room ** (1 / more)
+            seconds = left * (growth - 1) / (room - 1)
+            if seconds >= least(growth):
+                return seconds, growth
+        while room >= LEAST_GROWTH:
+            if left >= least(room):
+                return left, room
+            room /= LEAST_GROWTH
         return None
+
+
+def compared(costs: Sequence[float], seconds: float, overhead: float) -> tuple[float, list[int]]:
+    """Over how many passes networks are compared, and which: the first one and as many of its children as time allows.
+
+    Args:
+        costs: What a pass over the training images takes of a round, for each network, in seconds.
+        seconds: Of the round.
+        overhead: What each network takes of it beside its training.
+
+    Returns:
+        The passes, of which all make equally many, and the places of the networks; only the first if no child fits.
+    """
+    chosen = [*range(len(costs))]
+    while True:
+        passes = (seconds - overhead * len(chosen)) / sum(costs[place] for place in chosen)
+        if passes >= LEAST_EPOCHS or len(chosen) == 1:
+            return passes, chosen
+        chosen.remove(max(chosen[1:], key=costs.__getitem__))

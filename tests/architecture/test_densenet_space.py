@@ -16,6 +16,7 @@ from strategies import (
     legal_widenings,
     random_chain,
     transformation_chains,
+    unlimited,
     widen_together,
 )
 
@@ -115,7 +116,7 @@ def test_the_widen_mask_is_every_dense_layer_below_the_last_rung_or_cannot_be_en
         if isinstance(layer, DenseLayer) and layer.growth < space.growth_rates[-1]
     }
     legal = {index for index, allowed in enumerate(space.widen_mask(architecture)) if allowed}
-    free = replace(space, max_parameters=None)
+    free = unlimited(space)
     assert {index for index, allowed in enumerate(free.widen_mask(architecture)) if allowed} == possible
     for index in possible - legal:
         assert not is_inside(space, space.climbed(architecture, [*legal, index]))
@@ -256,6 +257,7 @@ def test_a_network_at_every_limit_is_inside():
         {"max_layers": 0},
         {"max_parameters": 0},
         {"max_parameters": -1},
+        {"max_multiply_adds": 0},
     ],
 )
 def test_nonsense_is_refused_when_a_space_is_made(broken):

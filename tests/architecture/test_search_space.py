@@ -17,6 +17,7 @@ from strategies import (
     random_chain,
     search_spaces,
     transformation_chains,
+    unlimited,
     widen_together,
 )
 
@@ -147,9 +148,9 @@ def test_without_a_parameter_limit_the_widen_mask_is_every_layer_below_its_last_
 
 @settings(deadline=None, max_examples=50)
 @given(networks_in_spaces())
-def test_under_a_parameter_limit_the_widen_mask_cannot_be_enlarged(case):
+def test_under_limits_the_widen_mask_cannot_be_enlarged(case):
     architecture, space = case
-    everything = legal_widenings(architecture, replace(space, max_parameters=None))
+    everything = legal_widenings(architecture, unlimited(space))
     legal = legal_widenings(architecture, space)
     assert set(legal) <= set(everything)
     for widening in set(everything) - set(legal):
@@ -268,6 +269,7 @@ def test_the_limit_on_parameters_acts_through_the_deepen_mask():
         ({}, ", ".join(["C(16,1,1)"] + ["FC(64)"] * 11 + ["SM(10)"]), "a block has more than 10 layers"),
         ({"max_layers": 9}, PAPER.start, "10 layers, at most 9"),
         ({"max_parameters": 133_529}, PAPER.start, "133,530 parameters, at most 133,529"),
+        ({"max_multiply_adds": 4_016_639}, PAPER.start, "4,016,640 multiply-adds, at most 4,016,639"),
     ],
 )
 def test_a_network_outside_is_refused_with_the_limit(limits, text, reason):
@@ -359,6 +361,7 @@ def test_a_space_may_start_without_a_pool():
         {"max_layers": 0},
         {"max_parameters": 0},
         {"max_parameters": -1},
+        {"max_multiply_adds": 0},
     ],
 )
 def test_nonsense_is_refused_when_a_space_is_made(broken):

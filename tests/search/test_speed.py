@@ -3,31 +3,66 @@
 import numpy as np
 import pytest
 
+from eas_tf.architecture import PlainCNN
 from eas_tf.search.speed import Speed
+
+END = "P(2,2,MAX), C(64,3,1), P(2,2,MAX), C(128,3,1), P(4,4,AVG), FC(256), SM(10)"
+
+
+def network(widths, kernel=3):
+    layers = ", ".join(f"C({width},{kernel},1)" for width in widths)
+    return PlainCNN.parse(f"C(16,3,1), P(2,2,MAX), {layers}, {END}")
+
+
+START, LARGER = network([32]), network([64, 64])
 
 
 def seen(*pairs):
     speed = Speed()
-    for multiply_adds, seconds in pairs:
-        speed.saw(multiply_adds, seconds)
+    for architecture, seconds in pairs:
+        speed.saw(architecture, seconds)
     return speed
 
 
-def test_one_network_tells_of_others_by_their_arithmetic_and_smaller_ones_take_no_less():
-    assert seen((4_000_000, 3.8)).epoch(8_000_000) == pytest.approx(7.6)
-    assert seen((4_000_000, 3.8)).epoch(1_000_000) == pytest.approx(3.8)
+def test_one_network_tells_of_others_by_their_work_and_smaller_ones_take_no_less():
+    speed = seen((START, 4.0))
+    assert 4.0 < speed.epoch(LARGER) < 4.0 * LARGER.multiply_adds / START.multiply_adds
+    assert seen((LARGER, 4.0)).epoch(START) == pytest.approx(4.0)
 
 
-def test_several_networks_tell_how_much_of_the_time_is_arithmetic():
-    """What was measured on two cores: from 4 to 38 million multiply-adds, 2,817 to 814 images a second."""
-    measured = [(4_016_640, 3.83), (13_000_000, 5.55), (24_000_000, 8.48), (38_000_000, 13.27)]
-    speed = seen(measured[0], measured[3])
-    for multiply_adds, seconds in measured:
-        assert speed.epoch(multiply_adds) == pytest.approx(seconds, rel=0.2)
+def test_networks_on_two_cores_take_what_was_measured():
+    """10,800 images an epoch, of networks between the two that the line goes through."""
+    rates = {
+        "C(16,3,1), C(16,3,1), P(2,2,MAX), C(32,3,1), C(32,3,1), P(2,2,MAX), C(64,3,1), C(64,3,1), P(2,2,MAX), "
+        "C(128,3,1), C(128,3,1), P(4,4,AVG), FC(256), SM(10)": 1238,
+        "C(32,3,1), P(2,2,MAX), C(32,1,1), C(64,1,1), C(32,3,1), C(16,3,1), C(128,3,1), P(2,2,MAX), C(96,1,1), "
+        "C(96,3,1), P(2,2,MAX), C(192,3,1), P(4,4,AVG), FC(512), SM(10)": 806,
+        "C(16,3,1), P(2,2,MAX), C(64,3,1), C(64,3,1), P(2,2,MAX), C(128,3,1), C(128,3,1), P(2,2,MAX), C(256,3,1), "
+        "P(4,4,AVG), FC(256), SM(10)": 818,
+    }
+    large = PlainCNN.parse(
+        "C(32,3,1), C(32,3,1), P(2,2,MAX), C(64,3,1), C(64,3,1), P(2,2,MAX), C(128,3,1), C(128,3,1), P(2,2,MAX), "
+        "C(256,3,1), P(4,4,AVG), FC(256), SM(10)"
+    )
+    speed = seen((START, 10_800 / 2965), (large, 10_800 / 488))
+    for layers, rate in rates.items():
+        assert speed.epoch(PlainCNN.parse(layers)) == pytest.approx(10_800 / rate, rel=0.15)
 
 
 def test_one_slow_moment_does_not_make_larger_networks_free():
-    speed = seen((4_000_000, 9.0), (12_000_000, 5.0))
-    costs = [speed.epoch(size) for size in (4_000_000, 12_000_000, 24_000_000, 100_000_000)]
+    networks = [START, network([64]), LARGER, network([256, 256])]
+    speed = seen((START, 9.0), (networks[1], 5.0))
+    costs = [speed.epoch(each) for each in networks]
     assert np.all(np.diff(costs[1:]) > 0)
     assert min(costs) > 1.0
+
+
+def test_a_limit_on_multiply_adds_is_what_the_fastest_networks_keep_in_so_many_seconds():
+    speed = seen((START, 4.0), (network([256, 256]), 30.0))
+    most = speed.multiply_adds(12.0, like=START)
+    wide = network([40, 640], kernel=1)  # has more values than the start network
+    assert most > START.multiply_adds
+    assert speed.epoch(START) < 12.0
+    assert speed.multiply_adds(24.0, like=START) > most
+    assert speed.multiply_adds(speed.epoch(wide), like=wide) == pytest.approx(wide.multiply_adds, rel=1e-3)
+    assert speed.multiply_adds(0.001, like=START) == 1

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
-from math import prod
 from typing import Self
 
 from eas_tf.architecture.layers import Conv, Dense, Layer, Pool, Shape, Softmax, shared, with_wider_layer
@@ -82,13 +81,8 @@ class PlainCNN:
     @cached_property
     def multiply_adds(self) -> int:
         """Multiplications with a weight, each with its addition, for one image; batch norm is left out."""
-        total, shapes = 0, (self.input_shape, *self.shapes)
-        for layer, (before, shape) in zip(self.layers, pairwise(shapes), strict=True):
-            if isinstance(layer, Conv):
-                total += layer.kernel**2 * before[-1] * prod(shape)
-            elif isinstance(layer, Dense | Softmax):
-                total += prod(before) * prod(shape)
-        return total
+        before = (self.input_shape, *self.shapes[:-1])
+        return sum([layer.multiply_adds(shape) for layer, shape in zip(self.layers, before, strict=True)])
 
     def shape_before(self, layer: int) -> Shape:
         """The shape that reaches layer number `layer`, which may be one past the last."""

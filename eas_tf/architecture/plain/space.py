@@ -49,6 +49,8 @@ class PlainSpace(Layerwise[PlainCNN]):
     """Layers in all, pools and classifier included (the paper's code: 50)."""
     max_parameters: int | None = None
     """Trainable weights, or None for no limit."""
+    max_multiply_adds: int | None = None
+    """Multiplications with a weight for one image, or None for no limit."""
     schedule: tuple[str, ...] = SCHEDULE
     """The kind of each step of an episode."""
     may_pass: bool = False
@@ -140,26 +142,33 @@ class PlainSpace(Layerwise[PlainCNN]):
             return b""
         none = bytes(len(self.kernels))
         before = none if not block.start else b""
-        if not dense and self.max_parameters is None:
+        if not dense and not self.is_limited:
             # What reaches a convolution is no wider than the last rung: the network is in the space.
             return before + b"\1" * (len(none) * (len(block) + bool(block.start)))
         shapes = architecture.shapes[max(0, block.start - 1) : block.stop]
         widths = [prod(shape) for shape in shapes] if dense else [shape[2] for shape in shapes]
-        widest, count = (self.units if dense else self.filters)[-1], architecture.parameter_count
-        if self.max_parameters is None:
+        widest = (self.units if dense else self.filters)[-1]
+        if not self.is_limited:
             return before + b"".join(
                 [(b"\1" if width <= widest else b"\0").ljust(len(none), b"\0") for width in widths]
             )
         return before + b"".join(
-            self._affordable(count, shape, width, dense) if width <= widest else none
+            self._affordable(architecture, shape, width, dense) if width <= widest else none
             for shape, width in zip(shapes, widths, strict=True)
         )
 
-    def _affordable(self, count: int, before: Shape, width: int, dense: bool) -> bytes:
-        """For each kernel whether a network of so many weights may have a new layer of this width."""
+    def _affordable(self, architecture: PlainCNN, before: Shape, width: int, dense: bool) -> bytes:
+        """For each kernel whether the network may have a new layer of this width."""
         new = [Dense(width)] if dense else [Conv(width, kernel) for kernel in self.kernels]
-        legal = bytes([self.affords(count + layer.parameter_count(before)) for layer in new])
-        return legal.ljust(len(self.kernels), b"\0")
+        legal = [
+            self.fullness(
+                architecture.parameter_count + layer.parameter_count(before),
+                architecture.multiply_adds + layer.multiply_adds(before),
+            )
+            <= 1
+            for layer in new
+        ]
+        return bytes(legal).ljust(len(self.kernels), b"\0")
 
     def insertion(self, architecture: PlainCNN, block: int, position: int, kernel: int) -> Net2Deeper:
         """The move behind one entry of `deepen_mask`.
