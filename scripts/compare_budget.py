@@ -277,7 +277,7 @@ def start(compare: Compare, clock: Clock) -> dict[str, Any]:
         plan = Plan.of(config)
         configure(pick_threads(plan.start.input_shape, usable_cores()), usable_cores())
         trainer = Trainer(plan.images)
-    recipe = replace(plan.start_recipe, seconds=clock.left())
+    recipe = replace(plan.final_recipe, seconds=clock.left())
     trained = train_start(trainer, plan.images, plan.start, recipe, seed=compare.seed)
     return told(trained.graph.to_keras(), plan.images, str(plan.start))
 

@@ -27,6 +27,7 @@ from eas_tf.architecture import (
     Transition,
 )
 from eas_tf.architecture.densenet.network import KINDS, DenseNetLayer
+from eas_tf.architecture.work import work
 
 #: Small enough that random networks often stand at one of its limits. Its last rung of units holds a flattened 3x3 map.
 TINY = PlainSpace(
@@ -92,7 +93,7 @@ def densenets(
 
 def unlimited(space: PlainSpace | DenseNetSpace) -> PlainSpace | DenseNetSpace:
     """The space without limits that networks grow into."""
-    return replace(space, max_parameters=None, max_multiply_adds=None)
+    return replace(space, max_parameters=None, max_work=None)
 
 
 @st.composite
@@ -101,14 +102,14 @@ def densenets_in_spaces(draw: st.DrawFn) -> tuple[DenseNet, DenseNetSpace]:
     space = draw(st.sampled_from([*DENSENET_SPACES.values()]))
     shape = draw(st.sampled_from(INPUT_SHAPES))
     architecture = draw(densenets(space.growth_rates, shape, blocks=space.max_blocks))
-    parameters, multiply_adds = architecture.parameter_count, architecture.multiply_adds
+    parameters, size = architecture.parameter_count, work(architecture)
     space = replace(
         space,
         max_blocks=len(architecture.blocks) + draw(st.integers(0, 1)),
         block_length=max(map(len, architecture.blocks)) + draw(st.integers(0, 3)),
         max_layers=len(architecture.layers) + draw(st.integers(0, 6)),
         max_parameters=draw(st.one_of(st.none(), st.integers(parameters, 2 * parameters))),
-        max_multiply_adds=draw(st.one_of(st.none(), st.integers(multiply_adds, 2 * multiply_adds))),
+        max_work=draw(st.one_of(st.none(), st.integers(size, 2 * size))),
         rederive=draw(st.booleans()),
     )
     return architecture, space
@@ -128,7 +129,7 @@ def limited_spaces(draw: st.DrawFn, space: PlainSpace, architecture: PlainCNN) -
         block_length=max(map(len, architecture.blocks)) + draw(st.integers(0, 3)),
         max_layers=len(architecture.layers) + draw(st.integers(0, 6)),
         max_parameters=draw(limit(architecture.parameter_count, widest.parameter_count)),
-        max_multiply_adds=draw(limit(architecture.multiply_adds, widest.multiply_adds)),
+        max_work=draw(limit(work(architecture), work(widest))),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Generic
 from eas_tf.architecture.decisions import Chain, Choice, ChoiceShape, Coins, Decision, State
 from eas_tf.architecture.layers import AnyLayer
 from eas_tf.architecture.net2net import LayeredT, Net2Deeper, Net2Wider
+from eas_tf.architecture.work import work
 from eas_tf.errors import IllegalTransformation, InvalidArchitecture, InvalidConfiguration
 from eas_tf.fields import check_fields
 
@@ -62,12 +63,12 @@ class Layerwise(ABC, Generic[LayeredT]):
     block_length: int
     max_layers: int
     max_parameters: int | None
-    max_multiply_adds: int | None
+    max_work: int | None
     schedule: tuple[str, ...]
     may_pass: bool
 
     def __post_init__(self) -> None:
-        for limit in ("max_blocks", "block_length", "max_layers", "max_parameters", "max_multiply_adds"):
+        for limit in ("max_blocks", "block_length", "max_layers", "max_parameters", "max_work"):
             value = getattr(self, limit)
             if value is not None and value < 1:
                 raise InvalidConfiguration(f"`{limit}` must be at least 1. Received: {value}")
@@ -161,17 +162,17 @@ class Layerwise(ABC, Generic[LayeredT]):
     @property
     def is_limited(self) -> bool:
         """Whether there is a limit that networks grow into."""
-        return self.max_parameters is not None or self.max_multiply_adds is not None
+        return self.max_parameters is not None or self.max_work is not None
 
-    def fullness(self, parameters: int, multiply_adds: int) -> float:
+    def fullness(self, parameters: int, work: int) -> float:
         """What a network takes of the limit that it comes nearest to; more than 1 if it exceeds one."""
         return max(
             0.0 if self.max_parameters is None else parameters / self.max_parameters,
-            0.0 if self.max_multiply_adds is None else multiply_adds / self.max_multiply_adds,
+            0.0 if self.max_work is None else work / self.max_work,
         )
 
     def _fullness_of(self, architecture: LayeredT) -> float:
-        return self.fullness(architecture.parameter_count, architecture.multiply_adds)
+        return self.fullness(architecture.parameter_count, 0 if self.max_work is None else work(architecture))
 
     def affords(self, architecture: LayeredT) -> bool:
         """Whether a network is within the limits that it may grow into."""
@@ -187,7 +188,7 @@ class Layerwise(ABC, Generic[LayeredT]):
             return f"it has {len(architecture.layers)} layers, at most {self.max_layers} are allowed"
         for what, most, has in (
             ("parameters", self.max_parameters, architecture.parameter_count),
-            ("multiply-adds", self.max_multiply_adds, architecture.multiply_adds),
+            ("units of work", self.max_work, work(architecture)),
         ):
             if most is not None and has > most:
                 return f"it has {has:,} {what}, at most {most:,} are allowed"

@@ -17,6 +17,9 @@ from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 #: L2 of a search by the clock. The paper's is too weak for networks that are grown and trained for long on few images.
 DECAY_BY_CLOCK = 5e-4
 
+#: The side of the square that the last training of such a search hides of each image, in eighths of the image's.
+CUTOUT = 3
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
@@ -59,6 +62,16 @@ class Plan:
         """All that will be recorded: the start network, the children, the best of each stage but the last."""
         sizes = self.config.stage_sizes
         return 1 + sum(sizes) + (len(sizes) - 1) * bool(self.config.promote_epochs)
+
+    @property
+    def final_recipe(self) -> Recipe:
+        """Of the last training of a search by the clock.
+
+        It begins as from scratch: at lower rates a network stays near what it has learned by heart (Ash & Adams 2020).
+        It is long enough to learn all images by heart, so a part of each is hidden.
+        """
+        hidden = CUTOUT * min(self.images.input_shape[:2]) // 8 if self.recipe.crop_and_flip else 0
+        return replace(self.recipe, learning_rate=RATE_FROM_SCRATCH, cutout=hidden)
 
     @classmethod
     def of(cls, config: SearchConfig) -> Self:

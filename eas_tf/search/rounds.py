@@ -37,17 +37,16 @@ from eas_tf.search.rows import row
 from eas_tf.search.sampling import random_children
 from eas_tf.search.speed import Speed
 from eas_tf.search.timetable import ENOUGH_EPOCHS, LEAST_EPOCHS, LEAST_SECONDS, Timetable, compared
-from eas_tf.training.recipe import RATE_FROM_SCRATCH, Recipe
 from eas_tf.training.trainer import Trainer
+
+#: How many times as long as planned an epoch of a child may take: spaces count work, and not seconds.
+SLACK = 1.1
 
 #: The initial rate of networks that are compared.
 RATE = 0.05
 
 #: Networks in a round, if there is time for so many.
 MOST_NETWORKS = 10
-
-#: How many children are drawn for each that is trained, by an agent that learns nothing from those that are not.
-DRAWN = 8
 
 #: Networks that are trained one after the other in a round, where few are trained at once.
 WAVES = 2
@@ -153,7 +152,7 @@ class Rounds:
             end = table.end_for(self._epoch(best) / table.epoch)
             self._progress.phase(f"training network {best.id} to its end", end)
             networks.train_final(
-                best, self._trainer, self._final_recipe, seconds_left=lambda: end - self._limits.worked()
+                best, self._trainer, self._plan.final_recipe, seconds_left=lambda: end - self._limits.worked()
             )
 
     def _best(self) -> Network:
@@ -175,11 +174,6 @@ class Rounds:
     def _noise(self, network: Network) -> float:
         """By how much the difference of two figures like this one is a matter of chance, in 95 of 100 cases."""
         return 1.96 * sqrt(2 * network.accuracy * (1 - network.accuracy) / self._plan.validation_images)
-
-    @property
-    def _final_recipe(self) -> Recipe:
-        # As from scratch: at lower rates a network stays near what it has learned by heart (Ash & Adams 2020).
-        return replace(self._plan.recipe, learning_rate=RATE_FROM_SCRATCH)
 
     def _next(self) -> tuple[float, float] | None:
         """Seconds of the next round, and how much larger its networks may be; None if there is none."""
@@ -215,8 +209,7 @@ class Rounds:
         size = max(self._least, min(MOST_NETWORKS, int(seconds / (ENOUGH_EPOCHS * most * self._share))))
         self._learning.begin(Batch(id=number, stage=1, parent=best.id, size=size))
         before = self._networks.all
-        drawn = (size - 1) * (DRAWN if self._plan.config.agent == "random" else 1)
-        parents = self._parents(agent, before, best, drawn)
+        parents = self._parents(agent, before, best, size - 1)
 
         def finished(place: int, request: Request, child: Child) -> None:
             self._look_at(child.result, request)
@@ -240,8 +233,8 @@ class Rounds:
             on_child=finished,
             admission=self._limits,
         )
-        contest = _Contest(trained, self._itself(best, number), partial(self._shared, seconds, most, size))
-        envs = make_envs(self._limited(most), drawn, contest)
+        contest = _Contest(trained, self._itself(best, number), partial(self._shared, seconds, most))
+        envs = make_envs(self._limited(most), size - 1, contest)
         envs.reset(seed=self._learning.env_seed + number)
         outcomes, learned = play(envs, agent, [self._networks.architecture(parent) for parent in parents])
         self._grows = contest.children > 0
@@ -266,23 +259,16 @@ class Rounds:
         """The plan with a space of networks of which a pass over the images takes at most so long, if it has limits."""
         if not isinstance(self._plan.space, Layerwise):
             return self._plan
-        multiply_adds = self._speed.multiply_adds(most, like=self._plan.start)
-        return replace(self._plan, space=space_named(self._plan.space, max_multiply_adds=multiply_adds))
+        return replace(self._plan, space=space_named(self._plan.space, max_work=self._speed.work(most)))
 
-    def _shared(self, seconds: float, most: float, size: int, networks: Sequence[Request]) -> dict[int, Request]:
-        """The networks of a round that are trained, by their places, with the recipe of each.
-
-        Of children that are fast enough those with the most multiply-adds come first: these gain more from the last
-        training, whatever the comparison can show of it.
-        """
+    def _shared(self, seconds: float, most: float, networks: Sequence[Request]) -> dict[int, Request]:
+        """The networks of a round that are trained, by their places, with the recipe of each."""
         costs = [self._speed.epoch(request.architecture) for request in networks]
-        fast = {request.architecture: place for place, request in enumerate(networks) if place and costs[place] <= most}
-        largest = sorted(fast.values(), key=lambda place: -networks[place].architecture.multiply_adds)
-        places = [0, *largest[: size - 1]]
+        places = [place for place, cost in enumerate(costs) if not place or cost <= SLACK * most]
         overhead = self._overhead / self._engine.at_once
         passes, chosen = compared([costs[place] * self._share for place in places], seconds, overhead)
         recipe, trained = replace(self._plan.recipe, learning_rate=RATE), {}
-        for place in sorted(places[each] for each in chosen):
+        for place in [places[each] for each in chosen]:
             alone = max(LEAST_SECONDS, passes * costs[place] * self._slowdown)
             trained[place] = replace(networks[place], recipe=replace(recipe, seconds=alone))
         return trained
@@ -324,7 +310,7 @@ class _Contest:
         if self.children:
             next(results)
         for place in range(1, len(requests) + 1):
-            slow = "there is no time for it: others are larger, or it is too slow"
+            slow = "a pass over the images takes it too long for what is left of the time"
             yield next(results) if place in wanted else Result(accuracy=0.0, loss=None, seconds=0.0, failure=slow)
         for _ in results:  # the evaluator ends in an orderly way
             pass

@@ -11,7 +11,7 @@ from math import ceil, log
 START = 0.08
 
 #: What is gone of the whole when the last training begins, which is that of the network that was found.
-FOUND = 0.35
+FOUND = 0.25
 
 #: How many times as long as its parent's an epoch of a child takes at most, if there is time for smaller steps.
 GROWTH = 4.0
@@ -26,10 +26,10 @@ LEAST_SECONDS = 1.5
 LEAST_EPOCHS = 2.0
 
 #: Passes beyond which it is better to compare more networks.
-ENOUGH_EPOCHS = 8.0
+ENOUGH_EPOCHS = 4.0
 
 #: Passes that the last training must be able to make: larger networks are not grown.
-FINAL_EPOCHS = 35.0
+FINAL_EPOCHS = 70.0
 
 #: Seconds for the report and the pictures.
 REPORT_SECONDS = 5.0

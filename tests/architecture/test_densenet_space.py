@@ -257,7 +257,7 @@ def test_a_network_at_every_limit_is_inside():
         {"max_layers": 0},
         {"max_parameters": 0},
         {"max_parameters": -1},
-        {"max_multiply_adds": 0},
+        {"max_work": 0},
     ],
 )
 def test_nonsense_is_refused_when_a_space_is_made(broken):

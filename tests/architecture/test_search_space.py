@@ -269,7 +269,7 @@ def test_the_limit_on_parameters_acts_through_the_deepen_mask():
         ({}, ", ".join(["C(16,1,1)"] + ["FC(64)"] * 11 + ["SM(10)"]), "a block has more than 10 layers"),
         ({"max_layers": 9}, PAPER.start, "10 layers, at most 9"),
         ({"max_parameters": 133_529}, PAPER.start, "133,530 parameters, at most 133,529"),
-        ({"max_multiply_adds": 4_016_639}, PAPER.start, "4,016,640 multiply-adds, at most 4,016,639"),
+        ({"max_work": 9_715_539}, PAPER.start, "9,715,540 units of work, at most 9,715,539"),
     ],
 )
 def test_a_network_outside_is_refused_with_the_limit(limits, text, reason):
@@ -361,7 +361,7 @@ def test_a_space_may_start_without_a_pool():
         {"max_layers": 0},
         {"max_parameters": 0},
         {"max_parameters": -1},
-        {"max_multiply_adds": 0},
+        {"max_work": 0},
     ],
 )
 def test_nonsense_is_refused_when_a_space_is_made(broken):

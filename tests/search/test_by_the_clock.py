@@ -15,6 +15,7 @@ from eas_tf.runs.ranking import ranked
 from eas_tf.runs.record import Record
 from eas_tf.search import SearchConfig
 from eas_tf.search.ending import accuracy
+from eas_tf.search.plan import Plan
 
 #: The promise: no later than three percent or ten seconds.
 LATE = 10.0
@@ -110,6 +111,15 @@ def test_an_interruption_ends_it_in_order_and_a_resume_keeps_the_promise(tmp_pat
 def test_two_ways_of_planning_are_not_mixed(options, message):
     with pytest.raises(InvalidConfiguration, match=message):
         SearchConfig(**options)
+
+
+@pytest.mark.parametrize(("crop_and_flip", "hidden"), [("on", 3), ("off", 0)])
+def test_the_last_training_begins_as_from_scratch_and_hides_parts_of_images_that_may_be_changed(crop_and_flip, hidden):
+    plan = Plan.of(SearchConfig(hours=1.0, crop_and_flip=crop_and_flip))
+    recipe = plan.final_recipe
+    assert (recipe.learning_rate, recipe.cutout) == (plan.start_recipe.learning_rate, hidden)
+    assert recipe.weight_decay == plan.start_recipe.weight_decay == 5e-4
+    assert plan.recipe.cutout == plan.start_recipe.cutout == 0
 
 
 def test_a_budget_that_is_too_short_is_refused_before_anything_is_written(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from eas_tf.architecture import PlainCNN
+from eas_tf.architecture.work import work
 from eas_tf.search.speed import Speed
 
 END = "P(2,2,MAX), C(64,3,1), P(2,2,MAX), C(128,3,1), P(4,4,AVG), FC(256), SM(10)"
@@ -57,12 +58,9 @@ def test_one_slow_moment_does_not_make_larger_networks_free():
     assert min(costs) > 1.0
 
 
-def test_a_limit_on_multiply_adds_is_what_the_fastest_networks_keep_in_so_many_seconds():
+def test_the_work_of_so_many_seconds_is_that_of_the_largest_network_that_takes_no_longer():
     speed = seen((START, 4.0), (network([256, 256]), 30.0))
-    most = speed.multiply_adds(12.0, like=START)
-    wide = network([40, 640], kernel=1)  # has more values than the start network
-    assert most > START.multiply_adds
-    assert speed.epoch(START) < 12.0
-    assert speed.multiply_adds(24.0, like=START) > most
-    assert speed.multiply_adds(speed.epoch(wide), like=wide) == pytest.approx(wide.multiply_adds, rel=1e-3)
-    assert speed.multiply_adds(0.001, like=START) == 1
+    for each in (START, LARGER, network([256])):
+        assert speed.work(speed.epoch(each)) == pytest.approx(work(each), rel=1e-3)
+    assert speed.work(24.0) > speed.work(12.0)
+    assert speed.work(0.0) == 1

@@ -41,8 +41,8 @@ class DenseNetSpace(Layerwise[DenseNet]):
     """Layers in all, with stem, transitions and classifier; a dense layer is one (the paper's code: 50)."""
     max_parameters: int | None = None
     """Trainable weights, or None for no limit."""
-    max_multiply_adds: int | None = None
-    """Multiplications with a weight for one image, or None for no limit."""
+    max_work: int | None = None
+    """See `eas_tf.architecture.work`; None for no limit."""
     rederive: bool = False
     """Whether a widening also takes the stem to twice the mean growth rate and each transition to half of its input
     channels, rounded down, where they have fewer (the paper's code does so, at the end of each episode)."""

@@ -17,6 +17,7 @@ from eas_tf.architecture.net2net import Net2Deeper
 from eas_tf.architecture.plain.network import PlainCNN
 from eas_tf.architecture.plain.optimum import PlainOptimum
 from eas_tf.architecture.space import Token, for_images
+from eas_tf.architecture.work import layer_work, work
 from eas_tf.errors import InvalidConfiguration
 
 #: The kinds of layers of an observation.
@@ -49,8 +50,8 @@ class PlainSpace(Layerwise[PlainCNN]):
     """Layers in all, pools and classifier included (the paper's code: 50)."""
     max_parameters: int | None = None
     """Trainable weights, or None for no limit."""
-    max_multiply_adds: int | None = None
-    """Multiplications with a weight for one image, or None for no limit."""
+    max_work: int | None = None
+    """See `eas_tf.architecture.work`; None for no limit."""
     schedule: tuple[str, ...] = SCHEDULE
     """The kind of each step of an episode."""
     may_pass: bool = False
@@ -163,7 +164,7 @@ class PlainSpace(Layerwise[PlainCNN]):
         legal = [
             self.fullness(
                 architecture.parameter_count + layer.parameter_count(before),
-                architecture.multiply_adds + layer.multiply_adds(before),
+                work(architecture) + layer_work(layer.multiply_adds(before), layer.output_shape(before)),
             )
             <= 1
             for layer in new
