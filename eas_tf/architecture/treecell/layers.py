@@ -3,21 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
-from eas_tf.architecture.layers import MAX_WIDTH, Role, Shape, Written, check_size
+from eas_tf.architecture.layers import MAX_WIDTH, Role, Shape, WithoutWidth, Written, check_size
 from eas_tf.architecture.treecell.tree import Edge
-from eas_tf.errors import IllegalTransformation
-
-
-class _WithoutWidth:
-    """A layer that Net2Wider does not change."""
-
-    __slots__ = ()
-    unit: ClassVar[str] = ""
-    width: ClassVar[None] = None
-
-    def with_width(self, width: int) -> Self:
-        """There is no width to change."""
-        raise IllegalTransformation(f"{self} has no width. Received: {width}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +47,7 @@ class Residual(Written):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Block(_WithoutWidth, Written):
+class Block(WithoutWidth, Written):
     """A block of a chain: the cell and nothing else. It keeps its channels."""
 
     role: ClassVar[Role] = "features"
@@ -79,7 +66,7 @@ class Block(_WithoutWidth, Written):
 
 
 @dataclass(frozen=True, slots=True)
-class CellEdge(_WithoutWidth):
+class CellEdge(WithoutWidth):
     """An edge of the cell, as observations and drawings see it: where it stands, without what follows it.
 
     In preorder these are the whole tree: an edge's parent is the last one before it with a depth of one less.
