@@ -54,11 +54,13 @@ class Decision:
         kind: Its name, among those of `Space.kinds`.
         mask: Which choices are legal, as the kind's shape says.
         may_pass: Whether None is legal: to leave the network as it is.
+        about: Which layer it is about, as an index into `layers`, where neither kind nor choice says that.
     """
 
     kind: str
     mask: bytes
     may_pass: bool = False
+    about: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

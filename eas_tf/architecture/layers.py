@@ -96,7 +96,7 @@ class Written:
 shared: Callable[..., Any] = lru_cache(maxsize=4096, typed=True)(lambda layer, *sizes: layer(*sizes))
 
 
-class _WithoutWidth:
+class WithoutWidth:
     """A layer that Net2Wider does not change."""
 
     __slots__ = ()
@@ -162,7 +162,7 @@ class Conv(Written):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pool(_WithoutWidth, Written):
+class Pool(WithoutWidth, Written):
     """A maximum or average over `size` x `size` windows, without padding. Closes a block."""
 
     role: ClassVar[Role] = "pooling"
@@ -238,7 +238,7 @@ class Dense(Written):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Softmax(_WithoutWidth, Written):
+class Softmax(WithoutWidth, Written):
     """The classifier: a fully connected layer with bias, then softmax. Closes the network."""
 
     role: ClassVar[Role] = "classifier"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from eas_tf.architecture.layers import shared
@@ -84,6 +84,11 @@ class Notation:
                 return layers
         raise InvalidArchitecture(f"A layer string may have at most {MAX_LAYERS} layers. Shorten it.")
 
+    def written(self, layers: Sequence[Any]) -> str:
+        """The layers as a string; runs of equal ones as `3xD(12)`. The inverse of `read`."""
+        runs = ((layer, sum(1 for _ in run)) for layer, run in groupby(layers))
+        return ", ".join([f"{times}x{layer}" if times > 1 else str(layer) for layer, times in runs])
+
     def _runs(self, text: str, position: int) -> Iterator[tuple[list[Any], int]]:
         """Each layer, or several in one, and the position after it."""
         expected = self.first
@@ -109,7 +114,8 @@ class Notation:
         times = 1 if match[1] is None else int(match[1]) if kind in self.repeated else 0
         if arguments is None or times == 0:
             raise syntax_error(text, position, form)
-        values: list[Any] = [int(value) if value.isdigit() else value for value in arguments.groups()]
+        given = [value for value in arguments.groups() if value is not None]
+        values: list[Any] = [int(value) if value.isdigit() else value for value in given]
         try:
             return [shared(kind, *values)] * times, match.end()
         except InvalidArchitecture as error:

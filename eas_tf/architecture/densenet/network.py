@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby, pairwise
+from itertools import pairwise
 from math import floor
-from typing import Literal, Self, TypeAlias, get_args
+from typing import Any, Literal, Self, TypeAlias, get_args
 
 from eas_tf.architecture.densenet.layers import DenseLayer, Transition
 from eas_tf.architecture.layers import MAX_WIDTH, Conv, Shape, Softmax, with_wider_layer
@@ -83,7 +83,7 @@ class DenseNet:
         _check_kind(self.kind)
         _NOTATION.check_order(self.layers)
         _check_stem(self.layers[0])
-        shapes = _checked_shapes(self.layers, self.input_shape)
+        shapes = checked_shapes(self.layers, self.input_shape)
         before = (self.input_shape, *shapes[:-1])
         counts = tuple([self._parameters(layer, shape[-1]) for layer, shape in zip(self.layers, before, strict=True)])
         for name, value in (("shapes", shapes), ("parameter_counts", counts), ("parameter_count", sum(counts))):
@@ -161,10 +161,8 @@ class DenseNet:
         return cls(kind, (*layers, Softmax(classes)), input_shape)
 
     def __str__(self) -> str:
-        runs = ((layer, sum(1 for _ in run)) for layer, run in groupby(self.layers))
         # Only dense layers can follow their like.
-        layers = ", ".join(f"{times}x{layer}" if times > 1 else str(layer) for layer, times in runs)
-        return f"{self.kind}: {layers}"
+        return f"{self.kind}: {_NOTATION.written(self.layers)}"
 
     @property
     def bottleneck(self) -> bool:
@@ -283,7 +281,12 @@ def _check_stem(stem: DenseNetLayer) -> None:
         raise InvalidArchitecture(f"A DenseNet starts with its stem, C(filters,3,1). Received: {stem}")
 
 
-def _checked_shapes(layers: Sequence[DenseNetLayer], input_shape: Shape) -> tuple[Shape, ...]:
+def checked_shapes(layers: Sequence[Any], input_shape: Shape) -> tuple[Shape, ...]:
+    """The shape that leaves each layer.
+
+    Raises:
+        InvalidArchitecture: If the images are too small, or a map would have too many channels.
+    """
     if min(input_shape) < 1:
         raise InvalidArchitecture(f"Images have a positive height, width and channels. Received: {input_shape}")
     shapes, before = [], input_shape
