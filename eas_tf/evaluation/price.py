@@ -37,6 +37,9 @@ class Price:
             architecture: The network's.
             start: The network that costs nothing.
         """
-        cost = self.parameters * log(architecture.parameter_count / start.parameter_count)
-        cost += self.multiply_adds * log(architecture.multiply_adds / start.multiply_adds)
+        cost = 0.0
+        if self.parameters:
+            cost += self.parameters * log(architecture.parameter_count / start.parameter_count)
+        if self.multiply_adds:
+            cost += self.multiply_adds * log(architecture.multiply_adds / start.multiply_adds)
         return min(1.0, max(0.0, accuracy * exp(min(_LARGEST_EXPONENT, -cost))))

@@ -7,6 +7,7 @@ the space.
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -129,37 +130,35 @@ class PlainSpace(Layerwise[PlainCNN]):
 
         In the fully connected block no kernel is chosen: there only kernel number 0 is legal.
         """
-        size, rows = self.block_length * len(self.kernels), []
+        kernels, rows = len(self.kernels), []
         if len(architecture.layers) < self.max_layers:
-            dense = architecture.blocks[-1]
-            rows = [
-                self._positions(architecture, block, block is dense).ljust(size, b"\0") for block in architecture.blocks
-            ]
-        return b"".join(rows).ljust(self.max_blocks * size, b"\0")
+            *blocks, dense = architecture.blocks
+            if self.is_limited:
+                rows = [self._positions(architecture, block, dense=False) for block in blocks]
+            else:
+                # What reaches a convolution is no wider than the last rung: the network is in the space.
+                rows = [_anywhere(len(block), not block.start, self.block_length, kernels) for block in blocks]
+            rows.append(self._positions(architecture, dense, dense=True))
+        return b"".join(rows).ljust(self.max_blocks * self.block_length * kernels, b"\0")
 
     def _positions(self, architecture: PlainCNN, block: range, dense: bool) -> bytes:
         """For each position of a block and each kernel whether a layer may be inserted there."""
+        size, none = self.block_length * len(self.kernels), bytes(len(self.kernels))
         if len(block) >= self.block_length:
-            return b""
-        none = bytes(len(self.kernels))
-        before = none if not block.start else b""
-        if not dense and not self.is_limited:
-            # What reaches a convolution is no wider than the last rung: the network is in the space.
-            return before + b"\1" * (len(none) * (len(block) + bool(block.start)))
+            return bytes(size)
         shapes = architecture.shapes[max(0, block.start - 1) : block.stop]
         widths = [prod(shape) for shape in shapes] if dense else [shape[2] for shape in shapes]
         widest = (self.units if dense else self.filters)[-1]
-        if not self.is_limited:
-            return before + b"".join(
-                [(b"\1" if width <= widest else b"\0").ljust(len(none), b"\0") for width in widths]
-            )
-        return before + b"".join(
+        row = [
             self._affordable(architecture, shape, width, dense) if width <= widest else none
             for shape, width in zip(shapes, widths, strict=True)
-        )
+        ]
+        return b"".join(row if block.start else [none, *row]).ljust(size, b"\0")
 
     def _affordable(self, architecture: PlainCNN, before: Shape, width: int, dense: bool) -> bytes:
         """For each kernel whether the network may have a new layer of this width."""
+        if not self.is_limited:
+            return b"\1".ljust(len(self.kernels), b"\0" if dense else b"\1")
         new = [Dense(width)] if dense else [Conv(width, kernel) for kernel in self.kernels]
         legal = [
             self.fullness(
@@ -211,3 +210,10 @@ class PlainSpace(Layerwise[PlainCNN]):
     @property
     def _ideal(self) -> PlainOptimum:
         return PlainOptimum(filters=self.filters, units=self.units, kernels=self.kernels)
+
+
+@lru_cache(maxsize=4096)
+def _anywhere(length: int, is_first: bool, block_length: int, kernels: int) -> bytes:
+    """For each position of a block of so many convolutions and each kernel whether another one fits in."""
+    legal = b"\1" * kernels * (length + 1) if length < block_length else b""
+    return (bytes(kernels) + legal[kernels:] if is_first else legal).ljust(block_length * kernels, b"\0")
