@@ -221,6 +221,7 @@ print(step[4]["accuracy"])
 TRAINED = EPISODE.format(name="EAS-Digits-v0", dataset="digits")
 
 
+@pytest.mark.slow
 def test_an_environment_trains_with_tensorflow_and_says_so(tmp_path):
     expected = python("-c", TRAINED, cwd=tmp_path).stdout
     again = tmp_path / "again"

@@ -182,10 +182,11 @@ class Rounds:
         if not self._grows:
             return None
         now, epoch = self._limits.worked(), self._epoch(self._best())
-        one = max(LEAST_SECONDS, LEAST_EPOCHS * epoch * self._share) + self._overhead / self._engine.at_once
+        passes = LEAST_EPOCHS * epoch * self._share
 
         def least(growth: float) -> float:
-            return one * (1 + growth * (self._least - 1))
+            children = (self._least - 1) * max(LEAST_SECONDS, passes * growth)
+            return max(LEAST_SECONDS, passes) + children + self._least * self._overhead / self._engine.at_once
 
         return self._timetable.round(now, self._timetable.most(now) / epoch, least)
 

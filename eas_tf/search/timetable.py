@@ -11,7 +11,7 @@ from math import ceil, log
 START = 0.08
 
 #: What is gone of the whole when the last training begins, which is that of the network that was found.
-FOUND = 0.25
+FOUND = 0.3
 
 #: How many times as long as its parent's an epoch of a child takes at most, if there is time for smaller steps.
 GROWTH = 4.0

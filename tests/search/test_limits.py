@@ -70,7 +70,9 @@ def test_asking_takes_no_place_and_a_start_does():
     assert some.reason() == "max_networks 2 is reached"
 
 
-@pytest.mark.parametrize("engine", ["surrogate", "inline", "pool", pytest.param("ray", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "engine", ["surrogate", "inline", *(pytest.param(each, marks=pytest.mark.slow) for each in ("pool", "ray"))]
+)
 def test_every_engine_trains_as_many_children_as_may_be(tmp_path, engine):
     if engine == "ray":
         pytest.importorskip("ray")

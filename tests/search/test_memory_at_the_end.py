@@ -35,7 +35,14 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
 
 
 @pytest.mark.parametrize(
-    "call", ["evaluate(graph, x, y)", "accuracy(graph.to_keras(), x, y)", "measure_moments(graph, x)"]
+    "call",
+    [
+        "evaluate(graph, x, y)",
+        *(
+            pytest.param(each, marks=pytest.mark.slow)
+            for each in ("accuracy(graph.to_keras(), x, y)", "measure_moments(graph, x)")
+        ),
+    ],
 )
 def test_a_call_on_large_images_takes_as_much_memory_as_a_few_of_them_need(call, tmp_path):
     done = subprocess.run(

@@ -328,6 +328,7 @@ def as_version_2(run):
         database.execute("PRAGMA user_version = 2")
 
 
+@pytest.mark.slow
 def test_a_run_of_the_version_before_is_read_and_goes_on(tmp_path):
     labels = np.arange(400) % 2
     (tmp_path / "a").mkdir()

@@ -55,6 +55,7 @@ def whole(tmp_path_factory):
     return folder, digest(here(*SURROGATE, "--output", str(folder)))
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_after_the_running_children_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
     process = start(*TRAINED, "--agent", "random", "--output", str(folder))

@@ -25,6 +25,7 @@ def test_a_search_returns_what_it_has_found_and_its_model_works(tmp_path):
     assert (classes == images.y_val).mean() == pytest.approx(found.best.accuracy)
 
 
+@pytest.mark.slow
 def test_a_search_from_python_is_the_one_of_the_script(tmp_path):
     options = {"networks": 1, "epochs": 1, "start_epochs": 1, "agent": "random", "engine": "inline"}
     text = f"from eas_tf.search import run; run({options}, output={str(tmp_path / 'python')!r})".replace("({", "(**{")

@@ -117,7 +117,7 @@ def large(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("engine", ["pool", "inline"])
+@pytest.mark.parametrize("engine", [pytest.param("pool", marks=pytest.mark.slow), "inline"])
 def test_the_second_ctrl_c_ends_the_start_network_at_once(tmp_path, large, engine):
     process = start("--dataset", str(large), "--engine", engine, "--output", str(tmp_path / "run"))
     wait_for(lambda: (tmp_path / "run" / "split.json").exists(), process)
