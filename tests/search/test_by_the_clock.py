@@ -59,7 +59,7 @@ def test_a_search_ends_with_its_time_and_a_long_last_training(tmp_path, engine, 
 
 @pytest.mark.slow
 def test_kills_cost_no_time_and_nothing_that_was_finished(tmp_path):
-    folder, hours, worked = tmp_path / "run", str(100 / 31000), 0.0
+    folder, hours, worked = tmp_path / "run", str(100 / 3600), 0.0
     again = ["--hours", hours, "--output", str(folder)]
     for kinds in (1, 3):
         begun = time.monotonic()
