@@ -17,6 +17,7 @@ import numpy as np
 from eas_tf.agents.base import Agent
 from eas_tf.architecture import space_named
 from eas_tf.architecture.layerwise import Layerwise
+from eas_tf.architecture.work import work
 from eas_tf.errors import InvalidConfiguration, Stopped
 from eas_tf.evaluation import Evaluator, Request, Result
 from eas_tf.evaluation.child import Child
@@ -235,7 +236,7 @@ class Rounds:
             admission=self._limits,
         )
         contest = _Contest(trained, self._itself(best, number), partial(self._shared, seconds, most))
-        envs = make_envs(self._limited(most), size - 1, contest)
+        envs = make_envs(self._limited(most, [best.id, *parents]), size - 1, contest)
         envs.reset(seed=self._learning.env_seed + number)
         outcomes, learned = play(envs, agent, [self._networks.architecture(parent) for parent in parents])
         self._grows = contest.children > 0
@@ -256,11 +257,17 @@ class Rounds:
             seed=seed,
         )
 
-    def _limited(self, most: float) -> Plan:
-        """The plan with a space of networks of which a pass over the images takes at most so long, if it has limits."""
-        if not isinstance(self._plan.space, Layerwise):
+    def _limited(self, most: float, parents: Sequence[int]) -> Plan:
+        """The plan with a space of networks of which a pass over the images takes at most so long, if it has limits.
+
+        Parents stay inside, however slow they are, and a limit of the space's own holds.
+        """
+        space = self._plan.space
+        if not isinstance(space, Layerwise):
             return self._plan
-        return replace(self._plan, space=space_named(self._plan.space, max_work=self._speed.work(most)))
+        largest = max(work(self._networks.architecture(parent)) for parent in parents)
+        limit = int(max(largest, min(self._speed.work(most), space.max_work or inf)))
+        return replace(self._plan, space=space_named(self._plan.space, max_work=limit))
 
     def _shared(self, seconds: float, most: float, networks: Sequence[Request]) -> dict[int, Request]:
         """The networks of a round that are trained, by their places, with the recipe of each."""
